@@ -1,0 +1,13 @@
+//! The networks of FaceSocial as candle modules: one file per network, named for its paper.
+//!
+//! A network is a value: `load` it from [`Weights`], then call `forward(&self)` from as many threads as you like.
+//! No globals, no clock, no network access, no files but the weights. At the edge stand plain data: images of exactly the
+//! input size go in, plain structs come out, so callers never see a tensor unless they want to.
+
+mod error;
+pub mod nn;
+mod weights;
+
+pub use candle::Device;
+pub use error::{ModelError, Result};
+pub use weights::Weights;

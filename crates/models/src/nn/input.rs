@@ -1,0 +1,94 @@
+//! Pixels to tensors.
+
+use candle::{DType, Device, Tensor};
+use image::RgbImage;
+
+use crate::error::{ModelError, Result};
+
+/// Order of the three channels a network was trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelOrder {
+    /// Red first.
+    Rgb,
+    /// Blue first, as OpenCV loads images.
+    Bgr,
+}
+
+/// A network's preprocessing: `(pixel - mean) / std` per channel, in the network's channel order.
+#[derive(Debug, Clone, Copy)]
+pub struct Normalize {
+    /// Channel order of the network; `mean` and `std` are given in it.
+    pub order: ChannelOrder,
+    /// Subtracted from pixels of 0..=255.
+    pub mean: [f32; 3],
+    /// Divides the difference.
+    pub std: [f32; 3],
+}
+
+impl Normalize {
+    /// `n` images of `size` x `size` to `[n, 3, size, size]`.
+    ///
+    /// # Errors
+    /// [`ModelError::InputSize`] if an image has another size.
+    pub fn batch(&self, images: &[RgbImage], size: u32, dtype: DType, device: &Device) -> Result<Tensor> {
+        let plane = (size * size) as usize;
+        let mut data = vec![0f32; images.len() * 3 * plane];
+        for (index, (image, chunk)) in images.iter().zip(data.chunks_exact_mut(3 * plane)).enumerate() {
+            let (width, height) = image.dimensions();
+            if (width, height) != (size, size) {
+                return Err(ModelError::InputSize { index, width, height, expected: size });
+            }
+            self.fill(image, chunk);
+        }
+        Ok(Tensor::from_vec(data, (images.len(), 3, size as usize, size as usize), device)?.to_dtype(dtype)?)
+    }
+
+    /// One image of any size to `[1, 3, height, width]`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`] if the device has no memory for it.
+    pub fn image(&self, image: &RgbImage, dtype: DType, device: &Device) -> Result<Tensor> {
+        let (w, h) = (image.width() as usize, image.height() as usize);
+        let mut data = vec![0f32; 3 * w * h];
+        self.fill(image, &mut data);
+        Ok(Tensor::from_vec(data, (1, 3, h, w), device)?.to_dtype(dtype)?)
+    }
+
+    fn fill(&self, image: &RgbImage, planes: &mut [f32]) {
+        let plane = (image.width() * image.height()) as usize;
+        for (c, out) in planes.chunks_exact_mut(plane).enumerate() {
+            let source = match self.order {
+                ChannelOrder::Rgb => c,
+                ChannelOrder::Bgr => 2 - c,
+            };
+            // A table of the 256 pixel values: one division each instead of one per pixel.
+            let table: [f32; 256] = std::array::from_fn(|v| (v as f32 - self.mean[c]) / self.std[c]);
+            for (o, px) in out.iter_mut().zip(image.as_raw().chunks_exact(3)) {
+                *o = table[usize::from(px[source])];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_ordered_and_normalised() {
+        let mut img = RgbImage::new(2, 2);
+        img.put_pixel(1, 0, image::Rgb([10, 20, 30]));
+        let norm = Normalize { order: ChannelOrder::Bgr, mean: [1.0, 2.0, 3.0], std: [2.0; 3] };
+        let t = norm.batch(&[img], 2, DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(t.dims(), [1, 3, 2, 2]);
+        let v = t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!([v[1], v[5], v[9]], [14.5, 9.0, 3.5]);
+    }
+
+    #[test]
+    fn another_size_is_refused() {
+        let norm = Normalize { order: ChannelOrder::Rgb, mean: [0.0; 3], std: [1.0; 3] };
+        let err = norm.batch(&[RgbImage::new(2, 3)], 2, DType::F32, &Device::Cpu).unwrap_err();
+        assert_eq!(err.to_string(), "input image 0 is 2 x 3, the network takes 2 x 2");
+    }
+}
