@@ -5,9 +5,11 @@
 //! input size go in, plain structs come out, so callers never see a tensor unless they want to.
 
 mod error;
+pub mod mtcnn;
 pub mod nn;
 mod weights;
 
 pub use candle::Device;
 pub use error::{ModelError, Result};
+pub use mtcnn::Mtcnn;
 pub use weights::Weights;

@@ -2,9 +2,13 @@
 
 mod conv;
 mod input;
+mod pool;
+mod prelu;
 
 pub use conv::{Conv2d, ConvConfig, Padding, conv2d};
 pub use input::{ChannelOrder, Normalize};
+pub use pool::max_pool2d_ceil;
+pub use prelu::{PRelu, prelu};
 
 use candle::{Result, Tensor};
 
