@@ -4,11 +4,13 @@
 //! No globals, no clock, no network access, no files but the weights. At the edge stand plain data: images of exactly the
 //! input size go in, plain structs come out, so callers never see a tensor unless they want to.
 
+pub mod blazeface;
 mod error;
 pub mod mtcnn;
 pub mod nn;
 mod weights;
 
+pub use blazeface::BlazeFace;
 pub use candle::Device;
 pub use error::{ModelError, Result};
 pub use mtcnn::Mtcnn;
