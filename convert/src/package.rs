@@ -138,7 +138,7 @@ fn find_archive(folder: &Path, source: &Source) -> Result<Option<PathBuf>> {
         return Ok(Some(folder.join(name)).filter(|p| p.is_file()));
     }
     // Registries differ in case and in `-`, `_`, `.` of a wheel's name.
-    let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_").replace('.', "_");
+    let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '.'], "_");
     let start = plain(name.trim_end_matches("*.whl"));
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(ConvertError::io(folder))? {

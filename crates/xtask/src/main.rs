@@ -1,2 +1,118 @@
-//! x
-fn main() {}
+//! `cargo xtask`: the project's own build commands, the same here and in continuous integration.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+
+/// How to get the version of cargo-deny that the rules were written for.
+const INSTALL_DENY: &str = "cargo install --locked cargo-deny@0.20.2";
+
+/// The project's own build commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Everything that continuous integration checks: format, lints, dependency rules, documentation, tests.
+    Ci,
+    /// Brings the pinned packages (network) and compares what they give with the committed weights, byte for byte.
+    Weights,
+}
+
+/// One step of `ci`: its name, arguments to cargo and environment.
+struct Step {
+    name: &'static str,
+    args: &'static [&'static str],
+    env: &'static [(&'static str, &'static str)],
+}
+
+const FORMAT: Step = Step { name: "format", args: &["fmt", "--all", "--check"], env: &[] };
+const LINTS: Step = Step {
+    name: "lints",
+    args: &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+    env: &[],
+};
+// Without advisories: their database changes from day to day, and a commit that passed must go on passing.
+const DENY: Step = Step {
+    name: "dependency rules",
+    args: &[
+        "deny",
+        "--locked",
+        "--config",
+        ".cargo/deny.toml",
+        "check",
+        "--allow",
+        "unused-wrapper",
+        "bans",
+        "licenses",
+        "sources",
+    ],
+    env: &[],
+};
+const DOC: Step = Step {
+    name: "documentation",
+    args: &["doc", "--workspace", "--no-deps", "--locked"],
+    env: &[("RUSTDOCFLAGS", "-D warnings")],
+};
+// Last, so that a log ends with the summary of the tests.
+const TEST: Step = Step { name: "tests", args: &["test", "--workspace", "--locked"], env: &[] };
+const WEIGHTS: Step =
+    Step { name: "weights", args: &["run", "--locked", "--package", "facesocial-convert", "--", "verify"], env: &[] };
+
+fn main() -> ExitCode {
+    let result = match Task::parse() {
+        Task::Ci => ci(),
+        Task::Weights => run(&WEIGHTS),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ci() -> anyhow::Result<()> {
+    run(&FORMAT)?;
+    run(&LINTS)?;
+    if has_deny() {
+        run(&DENY)?;
+    } else {
+        say(&format!("==> {}: NOT CHECKED, cargo-deny is not installed. Install it with: {INSTALL_DENY}", DENY.name));
+    }
+    run(&DOC)?;
+    run(&TEST)
+}
+
+fn run(step: &Step) -> anyhow::Result<()> {
+    let Step { name, args, env } = step;
+    say(&format!("==> {name}: cargo {}", args.join(" ")));
+    let status = cargo().args(*args).envs(env.iter().copied()).status().context("cargo cannot be started")?;
+    if !status.success() {
+        bail!("{name} failed ({status})");
+    }
+    Ok(())
+}
+
+fn has_deny() -> bool {
+    let quiet = cargo().args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    quiet.is_ok_and(|status| status.success())
+}
+
+/// cargo at the top of the checkout.
+fn cargo() -> Command {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = here.ancestors().nth(2).map_or_else(|| PathBuf::from("."), Path::to_owned);
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    command
+}
+
+fn say(line: &str) {
+    // A closed stderr is no reason to stop a build.
+    let _ = writeln!(io::stderr(), "{line}");
+}
