@@ -32,7 +32,8 @@ pub fn convert(manifest: &Manifest, files: &Files) -> Result<Converted> {
     let output = &manifest.output;
     if (tensors, parameters) != (output.tensors, output.parameters) {
         return Err(ConvertError::Rules(vec![format!(
-            "the result has {tensors} tensors and {parameters} parameters, [output] says {} and {}",
+            "the result has {tensors} tensors and {parameters} parameters (scale and min of quantised tensors not \
+             counted), [output] says {} and {}",
             output.tensors, output.parameters
         )]));
     }

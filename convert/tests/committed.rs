@@ -1,0 +1,78 @@
+//! The committed weights, their lock and the manifests agree. No network is needed: the digests stand in the lock.
+
+use std::path::{Path, PathBuf};
+
+use facesocial_convert::{
+    lock::Lock,
+    manifest::{Manifest, Profile},
+    read::{read_file, safetensors},
+    source::Dtype,
+};
+
+/// What all committed weights may weigh together.
+const LIMIT: u64 = 64 << 20;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn bundled() -> Vec<Manifest> {
+    let mut manifests = Manifest::open_all(&root().join("models-src")).unwrap();
+    manifests.retain(|m| m.profile == Profile::Bundled);
+    manifests
+}
+
+#[test]
+fn every_file_is_what_the_lock_says() {
+    let weights = root().join("weights");
+    let lock = Lock::open(&weights).unwrap();
+    assert_eq!(lock.check(&weights).unwrap(), [String::new(); 0]);
+    let total: u64 = lock.networks.iter().map(|e| e.bytes).sum();
+    assert!(total <= LIMIT, "{total} bytes of weights, {LIMIT} are the limit");
+}
+
+#[test]
+fn the_lock_lists_exactly_the_bundled_manifests() {
+    let lock = Lock::open(&root().join("weights")).unwrap();
+    let manifests = bundled();
+    assert!(!manifests.is_empty());
+    let locked: Vec<_> = lock.networks.iter().map(|e| e.name.as_str()).collect();
+    let mut named: Vec<_> = manifests.iter().map(|m| m.name.as_str()).collect();
+    named.sort_unstable();
+    assert_eq!(locked, named);
+    for manifest in &manifests {
+        let entry = lock.networks.iter().find(|e| e.name == manifest.name).unwrap();
+        let expected = (&manifest.output.file, manifest.output.tensors, manifest.output.parameters);
+        assert_eq!((&entry.file, entry.tensors, entry.parameters), expected, "{}", manifest.name);
+        assert_eq!(entry.source, manifest.source_line());
+        assert_eq!(entry.licence, manifest.licence);
+    }
+}
+
+#[test]
+fn every_file_holds_the_tensors_that_its_manifest_counts() {
+    for manifest in bundled() {
+        let tensors = read_file(&root().join("weights").join(&manifest.output.file)).unwrap();
+        let quantised: Vec<_> =
+            tensors.iter().filter(|t| t.dtype == Dtype::Other("u8", 1)).map(|t| t.name.as_str()).collect();
+        let companion = |name: &str| {
+            [".scale", ".min"].iter().any(|s| name.strip_suffix(s).is_some_and(|key| quantised.contains(&key)))
+        };
+        let (companions, weights): (Vec<_>, Vec<_>) = tensors.iter().partition(|t| companion(&t.name));
+        assert_eq!(companions.len(), 2 * quantised.len(), "{}", manifest.name);
+        assert!(companions.iter().all(|t| t.dtype == Dtype::Other("f64", 8) && t.shape == [1]), "{}", manifest.name);
+        let parameters: usize = weights.iter().map(|t| t.elements()).sum();
+        let output = &manifest.output;
+        assert_eq!((weights.len(), parameters), (output.tensors, output.parameters), "{}", manifest.name);
+    }
+}
+
+#[test]
+fn a_damaged_weight_file_is_an_error() {
+    let lock = Lock::open(&root().join("weights")).unwrap();
+    let smallest = lock.networks.iter().min_by_key(|e| e.bytes).unwrap();
+    let bytes = std::fs::read(root().join("weights").join(&smallest.file)).unwrap();
+    for len in [0, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {
+        assert!(safetensors::read(&bytes[..len]).is_err(), "cut at {len}");
+    }
+}
