@@ -1,0 +1,97 @@
+//! Separable resampling with a triangle filter, of any box of an image, inside it or not.
+
+use image::RgbImage;
+
+/// How pixels are read when an image changes its size. Both are the same where it grows.
+///
+/// Pixel `i` of the result has its centre at `(i + 0.5) * source / target` of the source ("half-pixel centres", as
+/// OpenCV, Pillow and PyTorch with `align_corners=False`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sampling {
+    /// The four nearest pixels, however far the image shrinks: OpenCV's `INTER_LINEAR`. MediaPipe makes the inputs of
+    /// BlazeFace so; networks trained on such inputs expect its aliasing.
+    Bilinear,
+    /// Every pixel counts: the triangle filter widens as the image shrinks, as Pillow's `BILINEAR` and PyTorch's
+    /// `interpolate(mode="bilinear", antialias=True)` do.
+    Area,
+}
+
+/// What one pixel of the result takes along one axis: `weights` of the source pixels from `start`, and `outside` of
+/// the fill colour. All of them add up to one.
+struct Taps {
+    start: usize,
+    weights: Vec<f32>,
+    outside: f32,
+}
+
+/// Taps of `target` pixels spread over `from .. from + extent`, of a source of `len` pixels.
+///
+/// Only pixels the box covers count, as if it had been cut out first and filled where it leaves the source.
+fn taps(len: u32, from: f64, extent: f64, target: u32, sampling: Sampling) -> Vec<Taps> {
+    let scale = extent / f64::from(target);
+    let support = match sampling {
+        Sampling::Bilinear => 1.0,
+        Sampling::Area => scale.max(1.0),
+    };
+    let (first, last) = (from.floor() as i64, (from + extent).ceil() as i64 - 1);
+    (0..target)
+        .map(|i| {
+            let centre = from + (f64::from(i) + 0.5) * scale;
+            let low = ((centre - support - 0.5).ceil() as i64).clamp(first, last);
+            let high = ((centre + support - 0.5).floor() as i64).clamp(first, last);
+            // The edge pixel stands for what lies beyond the box's edge, as INTER_LINEAR repeats it.
+            let weight = |j: i64| (1.0 - ((j as f64 + 0.5 - centre) / support).abs()).max(0.0);
+            let total: f64 = (low..=high).map(weight).sum();
+            // A box thinner than a pixel may have its only pixel centre out of reach.
+            let share = |j: i64| if total > 0.0 { weight(j) / total } else { 1.0 / (high - low + 1) as f64 };
+            let (start, end) = (low.clamp(0, i64::from(len)), (high + 1).clamp(0, i64::from(len)));
+            let weights: Vec<f32> = (start..end).map(|j| share(j) as f32).collect();
+            let outside = if end - start == high - low + 1 { 0.0 } else { 1.0 - weights.iter().sum::<f32>() };
+            Taps { start: start as usize, weights, outside }
+        })
+        .collect()
+}
+
+/// The box `x, y, width, height` of `image` as `w` x `h` pixels; `fill` where it leaves the image. The box has a
+/// positive, finite size.
+pub(crate) fn resample(
+    image: &RgbImage,
+    [x, y, width, height]: [f64; 4],
+    (w, h): (u32, u32),
+    fill: [u8; 3],
+    sampling: Sampling,
+) -> RgbImage {
+    let columns = taps(image.width(), x, width, w, sampling);
+    let rows = taps(image.height(), y, height, h, sampling);
+    let stride = image.width() as usize * 3;
+    // Only these columns are read.
+    let first = columns.iter().map(|t| t.start).min().unwrap_or(0) * 3;
+    let end = columns.iter().map(|t| t.start + t.weights.len()).max().unwrap_or(0) * 3;
+    let fill = fill.map(f32::from);
+    let mut line = vec![0f32; end - first];
+    let mut out = RgbImage::new(w, h);
+    for (row, target) in rows.iter().zip(out.chunks_exact_mut(w as usize * 3)) {
+        // Rows first: this pass runs along memory.
+        line.fill(0.0);
+        for (j, &weight) in row.weights.iter().enumerate() {
+            let source = &image.as_raw()[(row.start + j) * stride..][first..end];
+            for (sum, &v) in line.iter_mut().zip(source) {
+                *sum += weight * f32::from(v);
+            }
+        }
+        for (column, pixel) in columns.iter().zip(target.chunks_exact_mut(3)) {
+            // What is outside: all of the columns beyond the edge, and of the others the rows beyond it.
+            let inside = (1.0 - column.outside) * (1.0 - row.outside);
+            let mut sum = fill.map(|f| f * (1.0 - inside));
+            for (&weight, source) in column.weights.iter().zip(line[column.start * 3 - first..].chunks_exact(3)) {
+                for (s, &v) in sum.iter_mut().zip(source) {
+                    *s += weight * v;
+                }
+            }
+            for (p, s) in pixel.iter_mut().zip(sum) {
+                *p = (s + 0.5).clamp(0.0, 255.0) as u8;
+            }
+        }
+    }
+    out
+}
