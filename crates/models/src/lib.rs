@@ -5,13 +5,17 @@
 //! input size go in, plain structs come out, so callers never see a tensor unless they want to.
 
 pub mod blazeface;
+pub mod dlib_resnet;
 mod error;
+pub mod faceres;
 pub mod mtcnn;
 pub mod nn;
 mod weights;
 
 pub use blazeface::BlazeFace;
 pub use candle::Device;
+pub use dlib_resnet::DlibResNet;
 pub use error::{ModelError, Result};
+pub use faceres::FaceRes;
 pub use mtcnn::Mtcnn;
 pub use weights::Weights;
