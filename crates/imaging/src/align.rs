@@ -106,7 +106,7 @@ impl Similarity {
         let (a, b) = (dot / spread, cross / spread);
         let scale = a.hypot(b);
         // NaN fails these comparisons too.
-        (spread > 1e-9 && scale > 1e-9 && scale.is_finite()).then(|| Self {
+        (spread > 1e-9 && scale > 1e-9 && scale.is_finite()).then_some(Self {
             a,
             b,
             tx: dx - a * sx + b * sy,
