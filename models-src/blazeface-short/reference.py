@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from PIL import Image, ImageOps
 from safetensors.numpy import save_file
 
@@ -85,8 +85,12 @@ def detections(logits, regressors, config, size):
 
 def write(config, package):
     model = Path(package) / config["file"]
-    # Without XNNPACK: its kernels leave intermediate tensors unwritten.
-    net = Interpreter(str(model), experimental_preserve_all_tensors=True, num_threads=1)
+    net = Interpreter(
+        str(model),
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_preserve_all_tensors=True,
+    )
     net.allocate_tensors()
     where = {t["name"].removesuffix("__xeno_compat__1"): t["index"] for t in net.get_tensor_details()}
     entry = net.get_input_details()[0]

@@ -7,7 +7,9 @@
 pub mod blazeface;
 pub mod dlib_resnet;
 mod error;
+pub mod face_antispoofing;
 pub mod faceres;
+pub mod mobilefacenet;
 pub mod mtcnn;
 pub mod nn;
 mod weights;
@@ -16,6 +18,8 @@ pub use blazeface::BlazeFace;
 pub use candle::Device;
 pub use dlib_resnet::DlibResNet;
 pub use error::{ModelError, Result};
+pub use face_antispoofing::FaceAntiSpoofing;
 pub use faceres::FaceRes;
+pub use mobilefacenet::MobileFaceNet;
 pub use mtcnn::Mtcnn;
 pub use weights::Weights;

@@ -10,6 +10,8 @@ pub use input::{ChannelOrder, Normalize};
 pub use pool::max_pool2d_ceil;
 pub use prelu::{PRelu, prelu};
 
+use std::ops::Range;
+
 use candle::{Result, Tensor};
 
 /// Area (box-filter) resize, `[n, c, h, w] -> [n, c, oh, ow]`: PyTorch's `interpolate(mode="area")`.
@@ -18,18 +20,40 @@ use candle::{Result, Tensor};
 /// hence two matrix products.
 pub fn area_resize(xs: &Tensor, oh: usize, ow: usize) -> Result<Tensor> {
     let (_, _, h, w) = xs.dims4()?;
-    let rows = averaging_matrix(h, oh, xs)?; // [oh, h]
-    let cols = averaging_matrix(w, ow, xs)?.t()?; // [w, ow]
+    let cells = |from: usize, to: usize| (0..to).map(move |i| i * from / to..((i + 1) * from).div_ceil(to));
+    let rows = averaging_matrix(h, cells(h, oh), xs)?; // [oh, h]
+    let cols = averaging_matrix(w, cells(w, ow), xs)?.t()?; // [w, ow]
     rows.broadcast_matmul(&xs.broadcast_matmul(&cols)?)
 }
 
-fn averaging_matrix(from: usize, to: usize, like: &Tensor) -> Result<Tensor> {
-    let mut m = vec![0f32; to * from];
-    for (i, row) in m.chunks_exact_mut(from).enumerate() {
-        let (start, end) = (i * from / to, ((i + 1) * from).div_ceil(to));
-        row[start..end].fill(1.0 / (end - start) as f32);
+/// `[windows, from]`: each row is the mean over its window.
+fn averaging_matrix(from: usize, windows: impl Iterator<Item = Range<usize>>, like: &Tensor) -> Result<Tensor> {
+    let mut m = Vec::new();
+    for window in windows {
+        let start = m.len();
+        m.resize(start + from, 0f32);
+        m[start + window.start..start + window.end].fill(1.0 / window.len() as f32);
     }
-    Tensor::from_vec(m, (to, from), like.device())?.to_dtype(like.dtype())
+    let rows = m.len() / from;
+    Tensor::from_vec(m, (rows, from), like.device())?.to_dtype(like.dtype())
+}
+
+/// Average pooling that keeps the incomplete window at the end and averages only what lies inside: TensorFlow's `SAME`
+/// where it pads the end alone. `[n, c, h, w] -> [n, c, ceil((h - k) / s) + 1, ceil((w - k) / s) + 1]`
+///
+/// # Errors
+/// The input is smaller than the kernel.
+pub fn avg_pool2d_ceil(xs: &Tensor, kernel: usize, stride: usize) -> Result<Tensor> {
+    let (_, _, h, w) = xs.dims4()?;
+    if h.min(w) < kernel || stride > kernel {
+        candle::bail!("average pooling of {kernel} with stride {stride} does not fit {h} x {w}");
+    }
+    let matrix = |from: usize| {
+        let windows = (0..=(from - kernel).div_ceil(stride)).map(|i| i * stride..from.min(i * stride + kernel));
+        averaging_matrix(from, windows, xs)
+    };
+    // The mean over a rectangle is the mean over its rows of the means over its columns.
+    matrix(h)?.broadcast_matmul(&xs.broadcast_matmul(&matrix(w)?.t()?)?)
 }
 
 /// Bilinear resize with half-pixel centres and a repeated edge, `[n, c, h, w] -> [n, c, oh, ow]`: TensorFlow's
@@ -65,6 +89,15 @@ mod tests {
     use candle::Device;
 
     use super::*;
+
+    #[test]
+    fn averages_count_only_what_is_inside() {
+        let xs = Tensor::arange(0f32, 16.0, &Device::Cpu).unwrap().reshape((1, 1, 4, 4)).unwrap();
+        let ys = avg_pool2d_ceil(&xs, 3, 2).unwrap().squeeze(0).unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap();
+        let want = [[5.0, 6.5], [11.0, 12.5]];
+        assert!(ys.iter().flatten().zip(want.as_flattened()).all(|(g, w)| (g - w).abs() < 1e-5), "{ys:?}");
+        assert!(avg_pool2d_ceil(&xs, 5, 2).is_err());
+    }
 
     #[test]
     fn bilinear_has_half_pixel_centres_and_repeats_the_edge() {

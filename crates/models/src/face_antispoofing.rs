@@ -1,0 +1,293 @@
+//! Deep tree network: tells a face before the camera from a printed or replayed one.
+//!
+//! Paper: <https://arxiv.org/abs/1904.02860>.
+//! Reference: <https://github.com/yaojieliu/CVPR2019-DeepTreeLearningForZeroShotFaceAntispoofing>. The published weights
+//! were trained by the author of an Android demo that uses them,
+//! <https://github.com/syaringan357/Android-MobileFaceNet-MTCNN-FaceAntiSpoofing> (see `models-src/face-antispoofing`).
+//!
+//! In: a face crop of 256 x 256, RGB, `x / 255`. A binary tree of convolutional units: each inner node sends the face to
+//! one of its two children by the sign of a projection, so that attacks of one kind meet in one leaf; each of the 8
+//! leaves judges the face. Out: the leaves' scores and the mask of the leaf that was reached. Training drives the score
+//! to 0 for a live face and to 1 for an attack.
+//!
+//! Axes: `n` batch, `c` channels, `h` rows, `w` columns.
+
+use candle::{DType, Device, Module, Tensor};
+use candle_nn::{Linear, VarBuilder, linear, linear_no_bias};
+use image::RgbImage;
+
+use crate::{
+    error::{ModelError, Result},
+    nn::{ChannelOrder, Conv2d, ConvConfig, Normalize, PRelu, avg_pool2d_ceil, conv2d, max_pool2d_ceil},
+};
+
+/// Side of the input in pixels.
+pub const INPUT_SIZE: u32 = 256;
+/// Leaves of the tree.
+pub const LEAVES: usize = 8;
+
+/// `x / 255`, RGB.
+const NORMALIZE: Normalize = Normalize { order: ChannelOrder::Rgb, mean: [0.0; 3], std: [255.0; 3] };
+/// Inner nodes: one, two, four.
+const NODES: usize = 7;
+/// Channels of every unit.
+const CHANNELS: usize = 32;
+/// Slope of the leaky rectifiers.
+const LEAK: f64 = 0.2;
+/// Images that pass through at once: the first unit works at full resolution, 8 MiB an image and layer.
+const IMAGES_AT_ONCE: usize = 4;
+
+/// Convolution, TensorFlow's `SAME` padding unless told otherwise, and a leaky rectifier after it.
+#[derive(Debug, Clone)]
+struct ConvUnit {
+    conv: Conv2d,
+    leaky: PRelu,
+}
+
+impl ConvUnit {
+    fn load(vb: VarBuilder<'_>, c_in: usize, c_out: usize, kernel: usize, config: ConvConfig) -> Result<Self> {
+        let leaky = leaky(&vb, c_out)?;
+        Ok(Self { conv: conv2d(vb, c_in, c_out, (kernel, kernel), config)?, leaky })
+    }
+}
+
+impl Module for ConvUnit {
+    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
+        self.leaky.forward(&self.conv.forward(xs)?)
+    }
+}
+
+fn leaky(vb: &VarBuilder<'_>, channels: usize) -> Result<PRelu> {
+    Ok(PRelu::new(Tensor::full(LEAK as f32, channels, vb.device())?.to_dtype(vb.dtype())?))
+}
+
+/// CRU, convolutional residual unit: two residual pairs of 3 x 3 convolutions, then max pooling 3 x 3 with stride 2.
+#[derive(Debug, Clone)]
+pub struct ResidualUnit {
+    /// First and second convolution of each pair; the second one's rectifier comes after the sum.
+    pairs: [(ConvUnit, ConvUnit); 2],
+}
+
+impl ResidualUnit {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// A missing key or another shape.
+    pub fn load(vb: VarBuilder<'_>) -> Result<Self> {
+        let unit =
+            |j: usize| ConvUnit::load(vb.pp(format!("conv.{j}")), CHANNELS, CHANNELS, 3, ConvConfig::default().same());
+        Ok(Self { pairs: [(unit(0)?, unit(1)?), (unit(2)?, unit(3)?)] })
+    }
+}
+
+impl Module for ResidualUnit {
+    /// `[n, 32, h, w] -> [n, 32, h / 2, w / 2]`
+    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
+        let mut xs = xs.clone();
+        for (first, second) in &self.pairs {
+            let ys = second.conv.forward(&first.forward(&xs)?)?;
+            xs = second.leaky.forward(&(xs + ys)?)?;
+        }
+        max_pool2d_ceil(&xs, 3, 2)
+    }
+}
+
+/// TRU, tree routing unit: the projection of the features on the direction along which those seen in training differ
+/// most.
+#[derive(Debug, Clone)]
+struct RoutingUnit {
+    downsample: Vec<ConvUnit>,
+    mean: Tensor,
+    direction: Tensor,
+}
+
+impl RoutingUnit {
+    /// Features are reduced to 8 x 8, the deeper the node the fewer steps.
+    fn load(vb: VarBuilder<'_>, steps: usize) -> Result<Self> {
+        let config = ConvConfig::default().stride(2).same();
+        let step = |j| ConvUnit::load(vb.pp(format!("downsample.{j}")), CHANNELS, CHANNELS, 3, config);
+        Ok(Self {
+            downsample: (0..steps).map(step).collect::<Result<_>>()?,
+            mean: vb.get(8 * 8 * CHANNELS, "mean")?,
+            direction: vb.get(8 * 8 * CHANNELS, "direction")?,
+        })
+    }
+
+    /// `[n, 32, h, w] -> [n]`; not negative: the first child, negative: the second.
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        let xs = self.downsample.iter().try_fold(xs.clone(), |xs, unit| unit.forward(&xs))?; // [n, 32, 16, 16]
+        let xs = avg_pool2d_ceil(&xs, 3, 2)?; // [n, 32, 8, 8]
+        let xs = xs.permute((0, 2, 3, 1))?.flatten_from(1)?; // [n, 8 * 8 * 32], channels last as in the weights
+        let values = xs.broadcast_sub(&self.mean)?.matmul(&self.direction.unsqueeze(1)?)?; // [n, 1]
+        Ok(values.squeeze(1)?)
+    }
+}
+
+/// SFL, supervised feature learning: the judgement of a leaf.
+#[derive(Debug, Clone)]
+struct Leaf {
+    downsample: Vec<ConvUnit>,
+    dense: Linear,
+    leaky: PRelu,
+    class: Linear,
+}
+
+impl Leaf {
+    fn load(vb: VarBuilder<'_>) -> Result<Self> {
+        let same = ConvConfig::default().stride(2).same();
+        // The last one covers the whole 4 x 4 map.
+        let layers = [(32, 32, 3, same), (32, 32, 3, same), (32, 64, 3, same), (64, 128, 4, ConvConfig::default())];
+        let layer = |(j, (c_in, c_out, kernel, config))| {
+            ConvUnit::load(vb.pp(format!("downsample.{j}")), c_in, c_out, kernel, config)
+        };
+        Ok(Self {
+            downsample: layers.into_iter().enumerate().map(layer).collect::<Result<_>>()?,
+            dense: linear(128, 256, vb.pp("dense.0"))?,
+            leaky: leaky(&vb, 256)?,
+            class: linear_no_bias(256, 1, vb.pp("dense.1"))?,
+        })
+    }
+
+    /// `[n, 32, 32, 32] -> [n, 1]`
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        let xs = self.downsample.iter().try_fold(xs.clone(), |xs, unit| unit.forward(&xs))?; // [n, 128, 1, 1]
+        let xs = self.leaky.forward(&self.dense.forward(&xs.flatten_from(1)?)?)?; // [n, 256]
+        Ok(self.class.forward(&xs)?)
+    }
+}
+
+/// What the network computes on the way, for comparison with the reference.
+#[derive(Debug)]
+pub struct Stages {
+    /// After the first convolution, `[n, 32, 256, 256]`.
+    pub stem: Tensor,
+    /// Features of the inner nodes, level by level: 128, 64 and 32 pixels a side.
+    pub nodes: Vec<Tensor>,
+    /// Routing values of the inner nodes, `[n]` each.
+    pub routes: Vec<Tensor>,
+    /// `[n, 8]`
+    pub leaf_scores: Tensor,
+    /// `[n, 8]`, a single 1 in each row.
+    pub leaf_mask: Tensor,
+}
+
+/// The network.
+#[derive(Debug, Clone)]
+pub struct FaceAntiSpoofing {
+    device: Device,
+    dtype: DType,
+    stem: ConvUnit,
+    nodes: Vec<ResidualUnit>,
+    routing: Vec<RoutingUnit>,
+    leaves: Vec<Leaf>,
+}
+
+impl FaceAntiSpoofing {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// A missing key or another shape.
+    pub fn load(vb: VarBuilder<'_>) -> Result<Self> {
+        let steps = |node: usize| 3 - level(node);
+        Ok(Self {
+            device: vb.device().clone(),
+            dtype: vb.dtype(),
+            stem: ConvUnit::load(vb.pp("conv"), 3, CHANNELS, 5, ConvConfig::default().same())?,
+            nodes: (0..NODES).map(|i| ResidualUnit::load(vb.pp(format!("cru.{i}")))).collect::<Result<_>>()?,
+            routing: (0..NODES)
+                .map(|i| RoutingUnit::load(vb.pp(format!("tru.{i}")), steps(i)))
+                .collect::<Result<_>>()?,
+            leaves: (0..LEAVES).map(|i| Leaf::load(vb.pp(format!("sfl.{i}")))).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Everything on the way, for `xs` of `[n, 3, 256, 256]`.
+    ///
+    /// # Errors
+    /// Another shape.
+    pub fn stages(&self, xs: &Tensor) -> Result<Stages> {
+        let stem = self.stem.forward(xs)?; // [n, 32, 256, 256]
+        let mut nodes: Vec<Tensor> = Vec::with_capacity(NODES);
+        for (i, unit) in self.nodes.iter().enumerate() {
+            let features = unit.forward(if i == 0 { &stem } else { &nodes[(i - 1) / 2] })?;
+            nodes.push(features);
+        }
+        let routes = self.routing.iter().zip(&nodes).map(|(unit, xs)| unit.forward(xs)).collect::<Result<Vec<_>>>()?;
+        let mut scores = Vec::with_capacity(LEAVES);
+        for (i, leaf) in self.leaves.iter().enumerate() {
+            scores.push(leaf.forward(&nodes[(NODES + i - 1) / 2])?);
+        }
+        let leaf_mask = leaf_mask(&routes)?;
+        Ok(Stages { stem, nodes, routes, leaf_scores: Tensor::cat(&scores, 1)?, leaf_mask })
+    }
+
+    /// `[n, 3, 256, 256]`, normalised, to the scores of the leaves and the mask of the leaf reached, `[n, 8]` each.
+    ///
+    /// # Errors
+    /// Another shape.
+    pub fn forward(&self, xs: &Tensor) -> Result<(Tensor, Tensor)> {
+        let stages = self.stages(xs)?;
+        Ok((stages.leaf_scores, stages.leaf_mask))
+    }
+
+    /// The spoof score of each face crop of 256 x 256: the magnitude of the score of the leaf reached. About 0 for a live
+    /// face, about 1 for an attack; the Android demo refuses above 0.2. Not a probability and not bounded.
+    ///
+    /// # Errors
+    /// [`ModelError::InputSize`], or [`ModelError::NotFinite`] if the network's output is not finite.
+    pub fn score(&self, images: &[RgbImage]) -> Result<Vec<f32>> {
+        let mut scores = Vec::with_capacity(images.len());
+        for images in images.chunks(IMAGES_AT_ONCE) {
+            let xs = NORMALIZE.batch(images, INPUT_SIZE, self.dtype, &self.device)?;
+            let (leaf_scores, mask) = self.forward(&xs)?;
+            scores.extend((leaf_scores.abs()? * mask)?.sum(1)?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+        }
+        // A broken projection reaches no leaf at all; then the mask is not finite.
+        if scores.iter().all(|v| v.is_finite()) { Ok(scores) } else { Err(ModelError::NotFinite("FaceAntiSpoofing")) }
+    }
+}
+
+/// Level of an inner node, 0 for the root.
+const fn level(node: usize) -> usize {
+    (node + 1).ilog2() as usize
+}
+
+/// From the routing values of the inner nodes, `[n]` each, to the mask of the leaf reached, `[n, 8]`.
+fn leaf_mask(routes: &[Tensor]) -> Result<Tensor> {
+    // `x * 0 + 1` is 1, or NaN where the value is NaN or infinite.
+    let first = |x: &Tensor| -> candle::Result<Tensor> {
+        let sound = x.affine(0.0, 1.0)?;
+        x.ge(0f32)?.to_dtype(x.dtype())? * sound
+    };
+    let mut reached = vec![routes[0].ones_like()?];
+    for node in 0..routes.len() {
+        let to_first = (&reached[node] * first(&routes[node])?)?;
+        let to_second = (&reached[node] - &to_first)?;
+        reached.extend([to_first, to_second]);
+    }
+    Ok(Tensor::stack(&reached[routes.len()..], 1)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mask(values: [f32; NODES]) -> Vec<f32> {
+        let routes: Vec<_> = values.iter().map(|v| Tensor::new(&[*v], &Device::Cpu).unwrap()).collect();
+        leaf_mask(&routes).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn the_signs_on_the_path_choose_the_leaf() {
+        assert_eq!(mask([1.0, 0.0, -1.0, 1.0, -1.0, -1.0, -1.0]), [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(mask([1.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0]), [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(mask([-1.0, 1.0, 1.0, 1.0, 1.0, -1.0, 1.0]), [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+        assert_eq!(mask([-1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0]), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_broken_routing_value_shows_in_the_mask() {
+        assert!(mask([f32::NAN, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]).iter().all(|v| v.is_nan()));
+        assert!(mask([1.0, 1.0, 1.0, f32::INFINITY, 1.0, 1.0, 1.0])[0].is_nan());
+    }
+}

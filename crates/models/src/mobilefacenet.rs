@@ -1,0 +1,200 @@
+//! MobileFaceNet: face embeddings from a network of inverted residuals, small enough for phones.
+//!
+//! Paper: <https://arxiv.org/abs/1804.07573>; trained with the ArcFace loss, <https://arxiv.org/abs/1801.07698>.
+//! Reference: <https://github.com/sirius-ai/MobileFaceNet_TF>, `nets/MobileFaceNet.py` (Apache-2.0). The published
+//! weights give 192 values where the paper has 128 (see `models-src/mobilefacenet`).
+//!
+//! In: an aligned face of 112 x 112, RGB, `(x - 127.5) / 128`. Out: 192 values, not normalised; two faces are compared
+//! by the cosine of theirs.
+//!
+//! Its one idea over MobileNetV2: a depthwise convolution of the size of the last feature map, so that each position has
+//! its own weight, where others average. Axes: `n` batch, `c` channels, `h` rows, `w` columns.
+
+use candle::{DType, Device, Module, Tensor};
+use candle_nn::VarBuilder;
+use image::RgbImage;
+
+use crate::{
+    error::{ModelError, Result},
+    nn::{ChannelOrder, Conv2d, ConvConfig, Normalize, PRelu, conv2d},
+};
+
+/// Side of the input in pixels.
+pub const INPUT_SIZE: u32 = 112;
+/// Length of an embedding.
+pub const EMBEDDING: usize = 192;
+
+/// `(x - 127.5) / 128`, RGB.
+const NORMALIZE: Normalize = Normalize { order: ChannelOrder::Rgb, mean: [127.5; 3], std: [128.0; 3] };
+/// Channels of the last feature map, 7 x 7.
+const FEATURES: usize = 512;
+
+/// The bottlenecks, row by row as in the paper's table 1: channels inside, channels out, how many, stride of the first.
+const BOTTLENECKS: [(usize, usize, usize, usize); 5] =
+    [(128, 64, 5, 2), (256, 128, 1, 2), (256, 128, 6, 1), (512, 128, 1, 2), (256, 128, 2, 1)];
+
+/// Convolution, then a PReLU. Batch norm is fused in the source.
+#[derive(Debug, Clone)]
+struct ConvPRelu {
+    conv: Conv2d,
+    prelu: PRelu,
+}
+
+impl ConvPRelu {
+    fn load(vb: VarBuilder<'_>, c_in: usize, c_out: usize, kernel: usize, config: ConvConfig) -> Result<Self> {
+        // The reference writes the negative part as `(x - |x|) * slope / 2`; the source keeps `slope / 2`.
+        let slope = (vb.get(c_out, "half_slope")? * 2.0)?;
+        Ok(Self { conv: conv2d(vb, c_in, c_out, (kernel, kernel), config)?, prelu: PRelu::new(slope) })
+    }
+
+    fn depthwise(vb: VarBuilder<'_>, channels: usize, stride: usize) -> Result<Self> {
+        Self::load(vb, channels, channels, 3, ConvConfig::default().stride(stride).same().groups(channels))
+    }
+}
+
+impl Module for ConvPRelu {
+    /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
+    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
+        self.prelu.forward(&self.conv.forward(xs)?)
+    }
+}
+
+fn pointwise(vb: VarBuilder<'_>, c_in: usize, c_out: usize) -> Result<Conv2d> {
+    Ok(conv2d(vb, c_in, c_out, (1, 1), ConvConfig::default())?)
+}
+
+/// Inverted residual: widen, convolve each channel, narrow without activation; a shortcut where the shape stays.
+#[derive(Debug, Clone)]
+pub struct Bottleneck {
+    expand: ConvPRelu,
+    depthwise: ConvPRelu,
+    project: Conv2d,
+    residual: bool,
+}
+
+impl Bottleneck {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// A missing key or another shape.
+    pub fn load(vb: VarBuilder<'_>, c_in: usize, c_inside: usize, c_out: usize, stride: usize) -> Result<Self> {
+        Ok(Self {
+            expand: ConvPRelu::load(vb.pp("expand"), c_in, c_inside, 1, ConvConfig::default())?,
+            depthwise: ConvPRelu::depthwise(vb.pp("depthwise"), c_inside, stride)?,
+            project: pointwise(vb.pp("project"), c_inside, c_out)?,
+            residual: stride == 1 && c_in == c_out,
+        })
+    }
+}
+
+impl Module for Bottleneck {
+    /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
+    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
+        let ys = self.project.forward(&self.depthwise.forward(&self.expand.forward(xs)?)?)?;
+        if self.residual { ys + xs } else { Ok(ys) }
+    }
+}
+
+/// What the network computes on the way, for comparison with the reference.
+#[derive(Debug)]
+pub struct Stages {
+    /// Before the bottlenecks, `[n, 64, 56, 56]`.
+    pub stem: Tensor,
+    /// After each row of bottlenecks: 28, 14, 14, 7 and 7 pixels a side.
+    pub rows: Vec<Tensor>,
+    /// Before the global convolution, `[n, 512, 7, 7]`.
+    pub features: Tensor,
+    /// `[n, 192]`
+    pub embedding: Tensor,
+}
+
+/// The network.
+#[derive(Debug, Clone)]
+pub struct MobileFaceNet {
+    device: Device,
+    dtype: DType,
+    conv1: ConvPRelu,
+    depthwise2: ConvPRelu,
+    pointwise2: Conv2d,
+    rows: Vec<Vec<Bottleneck>>,
+    conv_last: ConvPRelu,
+    global_depthwise: Conv2d,
+    global_pointwise: Conv2d,
+    linear: Conv2d,
+}
+
+impl MobileFaceNet {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// A missing key or another shape.
+    pub fn load(vb: VarBuilder<'_>) -> Result<Self> {
+        let mut rows = Vec::with_capacity(BOTTLENECKS.len());
+        let (mut channels, mut index) = (64, 0);
+        for (c_inside, c_out, count, stride) in BOTTLENECKS {
+            let mut row = Vec::with_capacity(count);
+            for i in 0..count {
+                let stride = if i == 0 { stride } else { 1 };
+                row.push(Bottleneck::load(vb.pp(format!("bottlenecks.{index}")), channels, c_inside, c_out, stride)?);
+                (channels, index) = (c_out, index + 1);
+            }
+            rows.push(row);
+        }
+        let whole_map = ConvConfig::default().groups(FEATURES);
+        Ok(Self {
+            device: vb.device().clone(),
+            dtype: vb.dtype(),
+            conv1: ConvPRelu::load(vb.pp("conv1"), 3, 64, 3, ConvConfig::default().stride(2).same())?,
+            depthwise2: ConvPRelu::depthwise(vb.pp("depthwise2"), 64, 1)?,
+            pointwise2: pointwise(vb.pp("pointwise2"), 64, 64)?,
+            rows,
+            conv_last: ConvPRelu::load(vb.pp("conv_last"), channels, FEATURES, 1, ConvConfig::default())?,
+            global_depthwise: conv2d(vb.pp("global.depthwise"), FEATURES, FEATURES, (7, 7), whole_map)?,
+            global_pointwise: pointwise(vb.pp("global.pointwise"), FEATURES, FEATURES)?,
+            linear: pointwise(vb.pp("linear"), FEATURES, EMBEDDING)?,
+        })
+    }
+
+    /// Everything on the way, for `xs` of `[n, 3, 112, 112]`.
+    ///
+    /// # Errors
+    /// Another shape.
+    pub fn stages(&self, xs: &Tensor) -> Result<Stages> {
+        let stem = self.depthwise2.forward(&self.conv1.forward(xs)?)?; // [n, 64, 56, 56]
+        let stem = self.pointwise2.forward(&stem)?;
+        let mut rows: Vec<Tensor> = Vec::with_capacity(self.rows.len());
+        for row in &self.rows {
+            let input = rows.last().unwrap_or(&stem).clone();
+            rows.push(row.iter().try_fold(input, |xs, block| block.forward(&xs))?);
+        }
+        let features = self.conv_last.forward(rows.last().unwrap_or(&stem))?; // [n, 512, 7, 7]
+        let global = self.global_pointwise.forward(&self.global_depthwise.forward(&features)?)?; // [n, 512, 1, 1]
+        let embedding = self.linear.forward(&global)?.flatten_from(1)?; // [n, 192]
+        Ok(Stages { stem, rows, features, embedding })
+    }
+
+    /// `[n, 3, 112, 112]`, normalised, to `[n, 192]`.
+    ///
+    /// # Errors
+    /// Another shape.
+    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        Ok(self.stages(xs)?.embedding)
+    }
+
+    /// One embedding of 192 values for each aligned face of 112 x 112; not normalised.
+    ///
+    /// # Errors
+    /// [`ModelError::InputSize`], or [`ModelError::NotFinite`] if the network's output is not finite.
+    pub fn embed(&self, images: &[RgbImage]) -> Result<Vec<Vec<f32>>> {
+        if images.is_empty() {
+            return Ok(Vec::new());
+        }
+        let xs = NORMALIZE.batch(images, INPUT_SIZE, self.dtype, &self.device)?;
+        let embeddings = self.forward(&xs)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        if embeddings.iter().flatten().all(|v| v.is_finite()) {
+            Ok(embeddings)
+        } else {
+            Err(ModelError::NotFinite("MobileFaceNet"))
+        }
+    }
+}
