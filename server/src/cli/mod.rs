@@ -1,0 +1,152 @@
+//! The command line.
+
+pub mod analyze;
+pub mod annotate;
+pub mod compare;
+pub mod inputs;
+pub mod json;
+pub mod progress;
+pub mod table;
+
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use facesocial_pipeline::{LoadOptions, Pipeline};
+use facesocial_types::{Analyzer, AnalyzerSet, Service};
+
+use crate::{eval, parallel, telemetry, weights_dir};
+
+/// One photo in, every answer out: finds faces and says who is alike, how old they look, whether they are live.
+#[derive(Debug, Parser)]
+#[command(name = "facesocial", version, propagate_version = true)]
+pub struct Cli {
+    /// Form of the log lines on standard error.
+    #[arg(long, value_enum, default_value_t, global = true, value_name = "FORMAT")]
+    pub log_format: telemetry::LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tells what is to be told of each face in photos and folders of photos.
+    Analyze(analyze::AnalyzeArgs),
+    /// Tells whether the largest faces of two photos are the same person's.
+    Compare(compare::CompareArgs),
+    /// Measures accuracy on labelled photos.
+    Eval(eval::EvalArgs),
+}
+
+impl Cli {
+    /// The log level unless the environment names another.
+    pub fn default_log_level(&self) -> &'static str {
+        match self.command {
+            Command::Analyze(_) | Command::Compare(_) | Command::Eval(_) => "warn",
+        }
+    }
+
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// What keeps the whole command from its answer; a photo that fails among others is told and only sets the exit
+    /// code.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Analyze(args) => analyze::run(&args),
+            Command::Compare(args) => compare::run(&args),
+            Command::Eval(args) => eval::run(&args),
+        }
+    }
+}
+
+/// Where the weights are and how many threads compute; the same for every command.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Folder with weights.lock. Unless given: ./weights, else a folder weights beside or above the program.
+    #[arg(long, value_name = "DIR", env = "FACESOCIAL_WEIGHTS")]
+    pub weights: Option<PathBuf>,
+    /// Photos worked on at the same time. Unless given: one per core.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl RunArgs {
+    /// The number of threads.
+    pub fn threads(&self) -> NonZeroUsize {
+        self.threads.unwrap_or_else(parallel::default_threads)
+    }
+
+    /// Loads the networks that `analyzers` need.
+    ///
+    /// # Errors
+    /// No weights folder, or damaged weights.
+    pub fn load(&self, analyzers: AnalyzerSet) -> anyhow::Result<Pipeline> {
+        if let Some(threads) = self.threads {
+            // Fails only if the pool exists, and then its size is settled.
+            rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global().ok();
+        }
+        let weights = weights_dir::resolve(self.weights.as_deref())?;
+        let options = LoadOptions { weights: weights.clone(), services: services(analyzers) };
+        Pipeline::load(&options).with_context(|| format!("cannot load the weights in {}", weights.display()))
+    }
+}
+
+/// The detectors, and the services that answer `analyzers`.
+fn services(analyzers: AnalyzerSet) -> Vec<Service> {
+    let answering = analyzers.iter().filter_map(|analyzer| match analyzer {
+        Analyzer::Quality => None,
+        Analyzer::Recognition => Some(Service::Recognition),
+        Analyzer::Antispoof => Some(Service::Antispoof),
+        Analyzer::GenderAge => Some(Service::GenderAge),
+        Analyzer::Deepfake => Some(Service::Deepfake),
+    });
+    [Service::Mediapipe, Service::Yolo, Service::Mtcnn].into_iter().chain(answering).collect()
+}
+
+/// A share between 0 and 1, for clap.
+pub(crate) fn share(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("a number from 0 to 1 is needed".to_owned()),
+    }
+}
+
+/// A length in pixels, for clap.
+pub(crate) fn length(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("a number of pixels, 0 or more, is needed".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn detectors_are_always_loaded() {
+        assert_eq!(services(AnalyzerSet::NONE).len(), 3);
+        let set: AnalyzerSet = [Analyzer::Quality, Analyzer::GenderAge].into_iter().collect();
+        assert_eq!(services(set), [Service::Mediapipe, Service::Yolo, Service::Mtcnn, Service::GenderAge]);
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        assert_eq!(share("0.25"), Ok(0.25));
+        for bad in ["-0.1", "1.1", "NaN", "x"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+        assert!(length("inf").is_err() && length("-1").is_err());
+        assert_eq!(length("20"), Ok(20.0));
+    }
+}
