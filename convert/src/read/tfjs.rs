@@ -174,6 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn factors_are_the_nearest_doubles() {
+        // Two factors of published networks that a fast parser gets wrong by one unit in the last place.
+        let text = r#"[{"paths": [], "weights": [{"name": "q", "shape": [0], "dtype": "float32",
+            "quantization": {"dtype": "uint8", "scale": 0.010974494616190593, "min": 5.9886454383719385e-09}}]}]"#;
+        let exact = |text: &str| text.parse::<f64>().unwrap();
+        let expected = Dtype::AffineU8 { scale: exact("0.010974494616190593"), min: exact("5.9886454383719385e-09") };
+        assert_eq!(read(text.as_bytes(), shard).unwrap()[0].dtype, expected);
+    }
+
+    #[test]
     fn an_unknown_type_is_named() {
         let text = r#"[{"paths": [], "weights": [{"name": "s", "shape": [1], "dtype": "string"}]}]"#;
         assert!(read(text.as_bytes(), shard).unwrap_err().to_string().contains("s has dtype string"));
