@@ -1,1 +1,230 @@
-//! Placeholder.
+//! The use cases as straight lines: detect, analyse, compare. No HTTP, no tensors.
+//!
+//! A photo goes one way: image, faces, crops, scores, answer. Every answer about a photo speaks of the same faces by the
+//! same index, and an answer that cannot be given says why.
+
+mod attributes;
+mod batch;
+mod detect;
+mod error;
+mod liveness;
+mod quality;
+mod recognition;
+
+use std::path::PathBuf;
+
+pub use error::{PipelineError, Result};
+use facesocial_engine::Engine;
+pub use facesocial_engine::EngineError;
+use facesocial_types::{
+    Analysis, Analyzer, AnalyzerSet, BBox, Comparison, Detection, Detector, Embedding, Face, FaceAnalysis, ModelId,
+    Outcome, Service,
+};
+use image::RgbImage;
+pub use recognition::{FarTarget, MEMBERS};
+
+/// Where the weights are and what they are loaded for.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Folder with `weights.lock`.
+    pub weights: PathBuf,
+    /// Services whose networks are loaded; the detectors always are.
+    pub services: Vec<Service>,
+}
+
+/// How faces are looked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DetectOptions {
+    /// Which detector.
+    pub detector: Detector,
+    /// Faces with a lower score are left out; 0..=1.
+    pub min_score: f32,
+    /// Faces whose box is lower (in pixels) are left out.
+    pub min_size: f32,
+    /// At most this many, the largest.
+    pub max_faces: usize,
+}
+
+impl Default for DetectOptions {
+    fn default() -> Self {
+        Self { detector: Detector::Auto, min_score: 0.5, min_size: 0.0, max_faces: 100 }
+    }
+}
+
+/// What is wanted of a photo.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AnalyzeOptions {
+    /// How faces are looked for.
+    pub detect: DetectOptions,
+    /// What is said about each.
+    pub analyzers: AnalyzerSet,
+}
+
+impl Default for AnalyzeOptions {
+    fn default() -> Self {
+        Self { detect: DetectOptions::default(), analyzers: AnalyzerSet::ALL }
+    }
+}
+
+/// Whether a service can answer, and with which network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceStatus {
+    /// The service.
+    pub service: Service,
+    /// The network or ensemble that answers, or the sentence that says why none does and what to do.
+    pub model: std::result::Result<String, String>,
+}
+
+/// The use cases, over loaded networks. Shared by reference; every method blocks for the time of the inference.
+pub struct Pipeline {
+    engine: Engine,
+}
+
+impl Pipeline {
+    /// Loads the networks.
+    ///
+    /// # Errors
+    /// No weights folder, or damaged weights. Absent weights are no error: see [`Self::status`].
+    pub fn load(options: &LoadOptions) -> Result<Self> {
+        Ok(Self { engine: Engine::load(&options.weights, &options.services)? })
+    }
+
+    /// Runs every loaded network once.
+    ///
+    /// # Errors
+    /// A network fails.
+    pub fn warm_up(&self) -> Result<()> {
+        Ok(self.engine.warm_up()?)
+    }
+
+    /// Finds faces, largest first.
+    ///
+    /// # Errors
+    /// [`PipelineError::Unavailable`] if the detector has no weights; a network fails.
+    pub fn detect(&self, image: &RgbImage, options: &DetectOptions) -> Result<Detection> {
+        detect::find(&self.engine, image, options)
+    }
+
+    /// Finds faces and says what is wanted of each.
+    ///
+    /// # Errors
+    /// As [`Self::detect`]; what fails for one analysis is told in its place.
+    pub fn analyze(&self, image: &RgbImage, options: &AnalyzeOptions) -> Result<Analysis> {
+        let detection = self.detect(image, &options.detect)?;
+        Ok(self.analyze_faces(image, detection, options.analyzers))
+    }
+
+    /// Faces at boxes that the caller knows, in the caller's order; MTCNN adds landmarks where it recognises a face.
+    ///
+    /// # Errors
+    /// MTCNN has no weights or fails.
+    pub fn faces_at(&self, image: &RgbImage, boxes: &[BBox]) -> Result<Detection> {
+        detect::at(&self.engine, image, boxes)
+    }
+
+    /// Says what is wanted of faces found before. The analyses run side by side, each over all faces at once.
+    pub fn analyze_faces(&self, image: &RgbImage, detection: Detection, analyzers: AnalyzerSet) -> Analysis {
+        let Detection { detector, faces } = detection;
+        let wants = |a| analyzers.contains(a);
+        let engine = &self.engine;
+        let ((quality, antispoof), (recognition, gender_age)) = rayon::join(
+            || {
+                rayon::join(
+                    || wants(Analyzer::Quality).then(|| quality::assess(image, &faces)),
+                    || wants(Analyzer::Antispoof).then(|| liveness::assess(engine, image, &faces)),
+                )
+            },
+            || {
+                rayon::join(
+                    || wants(Analyzer::Recognition).then(|| recognition::embed(engine, image, &faces)),
+                    || wants(Analyzer::GenderAge).then(|| attributes::estimate(engine, image, &faces)),
+                )
+            },
+        );
+        let mut quality = quality.into_iter().flatten();
+        let mut antispoof = antispoof.into_iter().flatten();
+        let mut recognition = recognition.into_iter().flatten();
+        let mut gender_age = gender_age.into_iter().flatten();
+        let faces = faces
+            .into_iter()
+            .enumerate()
+            .map(|(index, face)| FaceAnalysis {
+                index,
+                bbox: face.bbox,
+                score: face.score,
+                landmarks: face.landmarks,
+                quality: quality.next().map(Outcome::Done),
+                recognition: recognition.next(),
+                antispoof: antispoof.next(),
+                gender_age: gender_age.next(),
+                deepfake: wants(Analyzer::Deepfake)
+                    .then(|| Outcome::Unavailable { reason: NO_DEEPFAKE_NETWORK.to_owned() }),
+            })
+            .collect();
+        Analysis { width: image.width(), height: image.height(), detector, faces }
+    }
+
+    /// Whether the largest faces of two photos are the same person's.
+    ///
+    /// # Errors
+    /// A photo without a face, recognition without weights, a network that fails.
+    pub fn compare(&self, a: &RgbImage, b: &RgbImage, far: FarTarget) -> Result<Comparison> {
+        let (first, second) = rayon::join(|| self.largest_embedded(a, 0), || self.largest_embedded(b, 1));
+        let ((face_a, embedding_a), (face_b, embedding_b)) = (first?, second?);
+        let similarity = embedding_a.cosine(&embedding_b)?;
+        let threshold = far.threshold();
+        Ok(Comparison {
+            model: embedding_a.model().clone(),
+            similarity,
+            threshold,
+            far: far.rate(),
+            same_person: similarity >= threshold,
+            faces: [face_a, face_b],
+        })
+    }
+
+    /// The unit-norm embedding of one face by every member of the ensemble, for measuring the members apart.
+    ///
+    /// # Errors
+    /// Recognition has no weights, the face has no landmarks, or a network fails.
+    pub fn embed_members(&self, image: &RgbImage, face: &Face) -> Result<Vec<Embedding>> {
+        recognition::embed_members(&self.engine, image, face)
+    }
+
+    /// The ensemble's embedding, fused from what [`Self::embed_members`] gave.
+    ///
+    /// # Errors
+    /// The members are not the ensemble's.
+    pub fn fuse(&self, members: &[Embedding]) -> Result<Embedding> {
+        recognition::fuse(members)
+    }
+
+    /// Which services can answer.
+    pub fn status(&self) -> Vec<ServiceStatus> {
+        let engine = &self.engine;
+        let id = |id: facesocial_engine::Result<&ModelId>| id.map(ModelId::to_string).map_err(|e| e.to_string());
+        let model = |service| match service {
+            Service::Mediapipe => detect::screen_id(engine).map_err(|e| e.to_string()),
+            Service::Yolo => Err(NO_YOLO_NETWORK.to_owned()),
+            Service::Mtcnn => id(engine.mtcnn.id()),
+            Service::Recognition => recognition::model_id(engine).map(|id| id.to_string()).map_err(|e| e.to_string()),
+            Service::Antispoof => id(engine.face_antispoofing.id()),
+            Service::GenderAge => id(engine.faceres.id()),
+            Service::Deepfake => Err(NO_DEEPFAKE_NETWORK.to_owned()),
+        };
+        Service::ALL.iter().map(|&service| ServiceStatus { service, model: model(service) }).collect()
+    }
+
+    fn largest_embedded(&self, image: &RgbImage, index: usize) -> Result<(Face, Embedding)> {
+        let options = DetectOptions { max_faces: 1, ..DetectOptions::default() };
+        let face = self.detect(image, &options)?.faces.into_iter().next();
+        let face = face.ok_or(PipelineError::NoFace { image: index })?;
+        let embedding = recognition::fuse(&self.embed_members(image, &face)?)?;
+        Ok((face, embedding))
+    }
+}
+
+/// No YOLOv10n face network is part of this version.
+const NO_YOLO_NETWORK: &str = "this version ships no YOLOv10n weights: the published ones are GPL-3.0 and cannot be part of it; use detector mediapipe, mtcnn or auto";
+/// No deepfake network is part of this version.
+const NO_DEEPFAKE_NETWORK: &str = "this version ships no deepfake network";

@@ -74,8 +74,12 @@ names! {
     Detector, "detector":
     /// The three stages together: BlazeFace screens, the primary detector finds, MTCNN refines.
     Auto = "auto",
-    /// BlazeFace alone, short and full range.
+    /// BlazeFace alone, short and full range together.
     Mediapipe = "mediapipe",
+    /// BlazeFace short range alone: faces within about two metres.
+    MediapipeShort = "mediapipe_short",
+    /// BlazeFace full range alone: faces within about five metres.
+    MediapipeFull = "mediapipe_full",
     /// YOLOv10n alone.
     Yolo = "yolo",
     /// The MTCNN cascade alone.
@@ -138,7 +142,7 @@ mod tests {
     fn names_parse_and_a_wrong_one_lists_the_allowed() {
         assert_eq!("Gender_Age".parse(), Ok(Analyzer::GenderAge));
         let err = "foo".parse::<Detector>().unwrap_err().to_string();
-        assert_eq!(err, "unknown detector \"foo\"; allowed are auto, mediapipe, yolo, mtcnn");
+        assert_eq!(err, "unknown detector \"foo\"; allowed are auto, mediapipe, mediapipe_short, mediapipe_full, yolo, mtcnn");
     }
 
     #[test]

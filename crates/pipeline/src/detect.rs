@@ -1,0 +1,215 @@
+//! Three-stage detection: BlazeFace screens, the primary detector finds, MTCNN refines and gives landmarks.
+
+use facesocial_engine::{Engine, EngineError, Network, models::BlazeFace, models::mtcnn};
+use facesocial_imaging::{self as imaging, Sampling};
+use facesocial_types::{BBox, Detection, Detector, Face, Landmarks, Service};
+use image::RgbImage;
+
+use crate::{
+    DetectOptions, NO_YOLO_NETWORK,
+    error::{PipelineError, Result},
+};
+
+/// Two boxes that overlap more than this are the same face seen twice.
+const SAME_FACE_IOU: f32 = 0.3;
+/// A face that only BlazeFace sees, and that O-Net does not confirm, is kept from this score on: masks, profiles and
+/// heavy shadows defeat O-Net before they defeat BlazeFace.
+const UNCONFIRMED_SCORE: f32 = 0.75;
+/// The cascade looks for faces from this share of the photo's longer side on; smaller ones only when asked for.
+const RELATIVE_MIN_FACE: f32 = 0.015;
+/// The smallest face that MTCNN was trained on, in pixels.
+const MIN_FACE: f32 = 20.0;
+
+/// Finds faces, largest first.
+pub(crate) fn find(engine: &Engine, image: &RgbImage, options: &DetectOptions) -> Result<Detection> {
+    let min_score = options.min_score;
+    let (detector, faces) = match options.detector {
+        Detector::Auto => {
+            let (screened, found) = rayon::join(
+                || screen(engine, image, min_score),
+                || cascade(engine, image, options).map_err(unavailable(Service::Mtcnn)),
+            );
+            let screened = screened.map_err(unavailable(Service::Mediapipe))?;
+            let refined = refine_missed(engine, image, screened, found?).map_err(unavailable(Service::Mtcnn))?;
+            (format!("{}+{}", screen_id(engine).map_err(unavailable(Service::Mediapipe))?, engine.mtcnn.id()?), refined)
+        }
+        Detector::Mediapipe => {
+            let faces = screen(engine, image, min_score).map_err(unavailable(Service::Mediapipe))?;
+            (screen_id(engine).map_err(unavailable(Service::Mediapipe))?, faces)
+        }
+        Detector::MediapipeShort => one_range(&engine.blazeface_short, image, min_score)?,
+        Detector::MediapipeFull => one_range(&engine.blazeface_full, image, min_score)?,
+        Detector::Mtcnn => {
+            let faces = cascade(engine, image, options).map_err(unavailable(Service::Mtcnn))?;
+            (engine.mtcnn.id().map_err(unavailable(Service::Mtcnn))?.to_string(), faces)
+        }
+        Detector::Yolo => {
+            return Err(PipelineError::Unavailable { service: Service::Yolo, reason: NO_YOLO_NETWORK.to_owned() });
+        }
+    };
+    Ok(Detection { detector, faces: select(faces, image, options) })
+}
+
+/// Faces at known boxes, in order. A box that MTCNN does not recognise stays, without landmarks.
+pub(crate) fn at(engine: &Engine, image: &RgbImage, boxes: &[BBox]) -> Result<Detection> {
+    let refined =
+        engine.mtcnn.run(|n| n.refine(image, boxes, &mtcnn::Config::default())).map_err(unavailable(Service::Mtcnn))?;
+    let faces = boxes
+        .iter()
+        .zip(refined)
+        .map(|(bbox, found)| Face {
+            bbox: *bbox,
+            score: found.as_ref().map_or(0.0, |f| f.score),
+            landmarks: found.map(|f| f.landmarks).unwrap_or_default(),
+        })
+        .collect();
+    Ok(Detection { detector: "caller".to_owned(), faces })
+}
+
+/// The screening stage's id.
+pub(crate) fn screen_id(engine: &Engine) -> facesocial_engine::Result<String> {
+    Ok(format!("{}+{}", engine.blazeface_short.id()?, engine.blazeface_full.id()?))
+}
+
+/// BlazeFace in both ranges; a face that both see is taken from the range that is surer of it.
+fn screen(engine: &Engine, image: &RgbImage, min_score: f32) -> facesocial_engine::Result<Vec<Face>> {
+    let (short, full) = rayon::join(
+        || blazeface(&engine.blazeface_short, image, min_score),
+        || blazeface(&engine.blazeface_full, image, min_score),
+    );
+    let mut faces = short?;
+    faces.extend(full?);
+    Ok(suppress(faces))
+}
+
+fn one_range(network: &Network<BlazeFace>, image: &RgbImage, min_score: f32) -> Result<(String, Vec<Face>)> {
+    let faces = blazeface(network, image, min_score).map_err(unavailable(Service::Mediapipe))?;
+    Ok((network.id().map_err(unavailable(Service::Mediapipe))?.to_string(), faces))
+}
+
+fn blazeface(network: &Network<BlazeFace>, image: &RgbImage, min_score: f32) -> facesocial_engine::Result<Vec<Face>> {
+    network.run(|n| {
+        let side = n.input_size();
+        let boxed = imaging::letterbox(image, side, side, [0; 3], Sampling::Bilinear);
+        let faces = n.detect(std::slice::from_ref(&boxed.image), min_score)?.into_iter().flatten();
+        Ok(faces
+            .map(|face| Face {
+                bbox: boxed.bbox_to_source(&face.bbox),
+                score: face.score,
+                landmarks: Landmarks::new(face.landmarks.iter().map(|l| (l.name, boxed.to_source(l.point)))),
+            })
+            .collect())
+    })
+}
+
+fn cascade(engine: &Engine, image: &RgbImage, options: &DetectOptions) -> facesocial_engine::Result<Vec<Face>> {
+    let longer = image.width().max(image.height()) as f32;
+    let min_face_size =
+        if options.min_size > 0.0 { options.min_size } else { RELATIVE_MIN_FACE * longer }.max(MIN_FACE);
+    let config = mtcnn::Config { min_face_size, ..mtcnn::Config::default() };
+    engine.mtcnn.run(|n| n.detect(image, &config))
+}
+
+/// Adds to the cascade's faces those that only BlazeFace saw: refined where O-Net agrees, else as BlazeFace saw them.
+fn refine_missed(
+    engine: &Engine,
+    image: &RgbImage,
+    screened: Vec<Face>,
+    mut found: Vec<Face>,
+) -> facesocial_engine::Result<Vec<Face>> {
+    let missed: Vec<Face> =
+        screened.into_iter().filter(|s| found.iter().all(|f| !same_face(&s.bbox, &f.bbox))).collect();
+    if missed.is_empty() {
+        return Ok(found);
+    }
+    let boxes: Vec<BBox> = missed.iter().map(|f| f.bbox).collect();
+    let refined = engine.mtcnn.run(|n| n.refine(image, &boxes, &mtcnn::Config::default()))?;
+    for (seen, refined) in missed.into_iter().zip(refined) {
+        match refined {
+            Some(face) => found.push(face),
+            None if seen.score >= UNCONFIRMED_SCORE => found.push(seen),
+            None => {}
+        }
+    }
+    Ok(suppress(found))
+}
+
+/// Whether two detectors' boxes mean one face. Their styles differ (hair line or brows, ears or cheeks), so a box that
+/// lies mostly inside the other counts too.
+fn same_face(a: &BBox, b: &BBox) -> bool {
+    let shared = a.intersection(b).area();
+    a.iou(b) > SAME_FACE_IOU || shared > 0.7 * a.area().min(b.area())
+}
+
+/// Keeps the surest of the faces that overlap.
+fn suppress(mut faces: Vec<Face>) -> Vec<Face> {
+    faces.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let mut kept: Vec<Face> = Vec::with_capacity(faces.len());
+    for face in faces {
+        if kept.iter().all(|k| !same_face(&k.bbox, &face.bbox)) {
+            kept.push(face);
+        }
+    }
+    kept
+}
+
+/// Applies the caller's limits; largest first, ties by position so that the order is stable.
+fn select(faces: Vec<Face>, image: &RgbImage, options: &DetectOptions) -> Vec<Face> {
+    let mut faces: Vec<Face> = faces
+        .into_iter()
+        .map(|f| Face { bbox: f.bbox.clipped(image.width(), image.height()), ..f })
+        .filter(|f| f.score >= options.min_score && f.bbox.area() > 0.0 && f.bbox.height >= options.min_size)
+        .collect();
+    faces.sort_by(|a, b| {
+        let position = |f: &Face| (f.bbox.x, f.bbox.y);
+        b.bbox.area().total_cmp(&a.bbox.area()).then_with(|| {
+            let ((ax, ay), (bx, by)) = (position(a), position(b));
+            ax.total_cmp(&bx).then(ay.total_cmp(&by))
+        })
+    });
+    faces.truncate(options.max_faces);
+    faces
+}
+
+fn unavailable(service: Service) -> impl Fn(EngineError) -> PipelineError {
+    move |error| match error {
+        EngineError::Absent { reason, .. } => PipelineError::Unavailable { service, reason },
+        other => PipelineError::Engine(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use facesocial_types::{LandmarkName, Point};
+
+    use super::*;
+
+    fn face(x: f32, size: f32, score: f32) -> Face {
+        let landmarks = Landmarks::new([(LandmarkName::Nose, Point::new(x, 1.0))]);
+        Face { bbox: BBox::new(x, 0.0, size, size), score, landmarks }
+    }
+
+    #[test]
+    fn the_surest_of_overlapping_faces_stays() {
+        let kept = suppress(vec![face(0.0, 10.0, 0.6), face(1.0, 10.0, 0.9), face(50.0, 10.0, 0.5)]);
+        assert_eq!(kept.iter().map(|f| f.score).collect::<Vec<_>>(), [0.9, 0.5]);
+    }
+
+    #[test]
+    fn a_box_inside_another_is_the_same_face() {
+        assert!(same_face(&BBox::new(0.0, 0.0, 100.0, 100.0), &BBox::new(30.0, 30.0, 40.0, 40.0)));
+        assert!(!same_face(&BBox::new(0.0, 0.0, 10.0, 10.0), &BBox::new(9.0, 0.0, 10.0, 10.0)));
+    }
+
+    #[test]
+    fn limits_are_applied_and_the_largest_face_comes_first() {
+        let image = RgbImage::new(100, 100);
+        let faces = vec![face(0.0, 10.0, 0.9), face(20.0, 30.0, 0.6), face(60.0, 20.0, 0.2), face(90.0, 40.0, 0.8)];
+        let options = DetectOptions { min_size: 15.0, ..DetectOptions::default() };
+        let kept = select(faces.clone(), &image, &options);
+        assert_eq!(kept.iter().map(|f| f.bbox.x).collect::<Vec<_>>(), [20.0, 90.0]);
+        assert_eq!(kept[1].bbox.right(), 100.0);
+        let one = select(faces, &image, &DetectOptions { max_faces: 1, ..options });
+        assert_eq!(one.len(), 1);
+    }
+}

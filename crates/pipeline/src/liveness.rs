@@ -1,0 +1,68 @@
+//! Passive liveness by the FaceAntiSpoofing tree.
+
+use facesocial_engine::Engine;
+use facesocial_imaging::{self as imaging, Sampling};
+use facesocial_types::{AntiSpoof, Face, LivenessDecision, Outcome};
+use image::RgbImage;
+
+use crate::batch::{failed, over_faces};
+
+/// Side of the network's input.
+const SIDE: u32 = 256;
+/// The network's raw score at which live and attack are equally likely on the development crops.
+const MIDPOINT: f32 = 0.5;
+/// Steepness of the logistic curve that maps raw scores to probabilities, fitted on the development crops.
+const STEEPNESS: f32 = 4.0;
+/// Scores from here on are called live.
+const LIVE: f32 = 0.6;
+/// Scores below are called attacks; between the two the answer is uncertain.
+const SPOOF: f32 = 0.4;
+
+/// One answer per face, in order.
+pub(crate) fn assess(engine: &Engine, image: &RgbImage, faces: &[Face]) -> Vec<Outcome<AntiSpoof>> {
+    let model = match engine.face_antispoofing.id() {
+        Ok(id) => id,
+        Err(e) => return faces.iter().map(|_| failed(&e)).collect(),
+    };
+    over_faces(
+        faces,
+        |face| Some(imaging::crop_resize(image, &face.bbox, SIDE, SIDE, [0; 3], Sampling::Bilinear)),
+        |crops| engine.face_antispoofing.run(|n| n.score(crops)),
+        |raw| {
+            let score = probability_live(raw);
+            Outcome::Done(AntiSpoof { model: model.clone(), score, decision: decide(score) })
+        },
+    )
+}
+
+/// Raw spoof score (higher is likelier an attack) to the probability of a live face.
+fn probability_live(raw: f32) -> f32 {
+    1.0 / (1.0 + (STEEPNESS * (raw - MIDPOINT)).exp())
+}
+
+fn decide(score: f32) -> LivenessDecision {
+    if score >= LIVE {
+        LivenessDecision::Live
+    } else if score < SPOOF {
+        LivenessDecision::Spoof
+    } else {
+        LivenessDecision::Uncertain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_score_falls_as_the_raw_spoof_score_rises() {
+        assert!(probability_live(0.0) > probability_live(0.3));
+        assert!((probability_live(MIDPOINT) - 0.5).abs() < 1e-6);
+        assert_eq!(decide(probability_live(MIDPOINT)), LivenessDecision::Uncertain);
+    }
+
+    #[test]
+    fn a_score_that_is_no_number_is_never_live() {
+        assert_ne!(decide(f32::NAN), LivenessDecision::Live);
+    }
+}
