@@ -1,5 +1,7 @@
 //! Tolerances, golden files and comparison for tests.
 
+pub mod seeded;
+
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
 use safetensors::{Dtype, SafeTensors};
