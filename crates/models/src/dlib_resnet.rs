@@ -44,7 +44,7 @@ fn conv_scale(vb: &VarBuilder<'_>, c_in: usize, c_out: usize, kernel: usize, con
 
 /// Residual unit of two 3 x 3 convolutions.
 #[derive(Debug, Clone)]
-struct Residual {
+pub struct Residual {
     conv1: Conv2d,
     conv2: Conv2d,
     down: bool,
@@ -62,7 +62,10 @@ impl Residual {
     }
 
     /// `[n, c, h, w] -> [n, c, h, w]`, or `[n, c_out, h / 2, w / 2]` where it halves.
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+    ///
+    /// # Errors
+    /// Another number of channels.
+    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let ys = self.conv2.forward(&self.conv1.forward(xs)?.relu()?)?;
         let ys = if self.down {
             // The branch and its shortcut can differ by a row, a column and in channels: zeros fill what is missing.
@@ -113,6 +116,14 @@ impl DlibResNet {
             fc: linear_no_bias(256, EMBEDDING_LEN, vb.pp("fc"))?,
             device: vb.device().clone(),
         })
+    }
+
+    /// The residual units of stage `0..=4`, in order.
+    ///
+    /// # Panics
+    /// There is no such stage.
+    pub fn units(&self, stage: usize) -> &[Residual] {
+        &self.stages[stage]
     }
 
     /// The activations in order: stem `[n, 32, 35, 35]`, then the five stages `[n, 32, 35, 35]`, `[n, 64, 17, 17]`,

@@ -56,7 +56,7 @@ fn relu6(xs: &Tensor) -> Result<Tensor> {
 
 /// Depthwise 3 x 3 and pointwise convolution, each with its batch norm and ReLU6.
 #[derive(Debug, Clone)]
-struct Separable {
+pub struct Separable {
     conv_dw: Conv2d,
     conv_pw: Conv2d,
 }
@@ -74,7 +74,10 @@ impl Separable {
     }
 
     /// `[n, c_in, h, w] -> [n, c_out, ceil(h / stride), ceil(w / stride)]`
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+    ///
+    /// # Errors
+    /// Another number of channels.
+    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let xs = relu6(&self.conv_dw.forward(xs)?)?;
         relu6(&self.conv_pw.forward(&xs)?)
     }
@@ -135,6 +138,11 @@ impl FaceRes {
             gender_pred: linear(256, 1, vb.pp("gender_pred"))?,
             device: vb.device().clone(),
         })
+    }
+
+    /// MobileNet's thirteen units, in order.
+    pub fn units(&self) -> &[Separable] {
+        &self.units
     }
 
     /// The activations in order: stem `[n, 32, 112, 112]`, then the thirteen units down to `[n, 1024, 7, 7]`, from
