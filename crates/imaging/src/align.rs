@@ -224,3 +224,148 @@ pub fn dlib_chip_150(image: &RgbImage, landmarks: &Landmarks) -> Option<RgbImage
     let template = DLIB_MEAN_FACE.map(|p| Point::new(chip(p.x), chip(p.y)));
     Some(warp(image, &template.fit(landmarks)?, 150, 150, [0; 3]))
 }
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+
+    fn points(list: &[(f32, f32)]) -> Vec<Point> {
+        list.iter().map(|&(x, y)| Point::new(x, y)).collect()
+    }
+
+    fn marks(t: &Template, via: &Similarity) -> Landmarks {
+        use LandmarkName::{LeftEye, MouthLeft, MouthRight, Nose, RightEye};
+        Landmarks::new(
+            [
+                (LeftEye, t.left_eye),
+                (RightEye, t.right_eye),
+                (Nose, t.nose),
+                (MouthLeft, t.mouth_left),
+                (MouthRight, t.mouth_right),
+            ]
+            .map(|(name, p)| (name, via.apply(p))),
+        )
+    }
+
+    #[test]
+    fn a_known_transform_is_recovered_and_inverted() {
+        let src = points(&[(0.0, 0.0), (10.0, 0.0), (3.0, 8.0), (-4.0, 5.5)]);
+        for degrees in [0.0f64, 30.0, 90.0, 179.0, -120.0] {
+            for scale in [0.05, 1.0, 13.0] {
+                let (sin, cos) = degrees.to_radians().sin_cos();
+                let truth = Similarity { a: scale * cos, b: scale * sin, tx: -17.0, ty: 400.0 };
+                let dst: Vec<Point> = src.iter().map(|p| truth.apply(*p)).collect();
+                let found = Similarity::estimate(&src, &dst).unwrap();
+                assert!((found.scale() - scale).abs() < 1e-4 * scale.max(1.0), "{found:?}");
+                for (s, d) in src.iter().zip(&dst) {
+                    assert!(found.apply(*s).distance(*d) < 1e-3);
+                    assert!(found.inverse().apply(*d).distance(*s) < 1e-2);
+                }
+            }
+        }
+        let two = Similarity::estimate(&src[..2], &points(&[(5.0, 5.0), (5.0, 25.0)])).unwrap();
+        assert!((two.scale() - 2.0).abs() < 1e-9 && two.apply(src[1]).distance(Point::new(5.0, 25.0)) < 1e-5);
+    }
+
+    #[test]
+    fn a_mirrored_face_is_not_reflected() {
+        let src = points(&[(0.0, 0.0), (10.0, 0.0), (5.0, 9.0)]);
+        let mirrored = points(&[(10.0, 0.0), (0.0, 0.0), (5.0, 9.0)]);
+        let s = Similarity::estimate(&src, &mirrored).unwrap();
+        // Orientation of the triangle is kept: the determinant of a similarity without reflection is positive.
+        let [p, q, r] = [0, 1, 2].map(|i| s.apply(src[i]));
+        assert!((q.x - p.x) * (r.y - p.y) - (q.y - p.y) * (r.x - p.x) > 0.0);
+    }
+
+    #[test]
+    fn points_that_say_nothing_give_nothing() {
+        let same = points(&[(3.0, 3.0); 4]);
+        let some = points(&[(0.0, 0.0), (10.0, 0.0), (3.0, 8.0), (-4.0, 5.5)]);
+        assert_eq!(Similarity::estimate(&same, &some), None);
+        assert_eq!(Similarity::estimate(&some, &same), None);
+        assert_eq!(Similarity::estimate(&some[..1], &some[..1]), None);
+        assert_eq!(Similarity::estimate(&some, &some[..3]), None);
+        assert_eq!(Similarity::estimate(&some, &points(&[(f32::NAN, 0.0); 4])), None);
+        assert_eq!(Similarity::estimate(&points(&[(f32::INFINITY, 0.0); 4]), &some), None);
+    }
+
+    #[test]
+    fn the_identity_copies_and_a_shift_shifts() {
+        let image = RgbImage::from_fn(20, 20, |x, y| Rgb([x as u8, y as u8, 77]));
+        assert_eq!(warp(&image, &Similarity::IDENTITY, 20, 20, [0; 3]), image);
+        let shifted = warp(&image, &Similarity { tx: 5.0, ..Similarity::IDENTITY }, 20, 20, [1, 2, 3]);
+        assert_eq!(shifted.get_pixel(4, 0).0, [1, 2, 3]);
+        assert_eq!(shifted.get_pixel(5, 9).0, [0, 9, 77]);
+        let broken = Similarity { a: 0.0, b: 0.0, tx: 0.0, ty: 0.0 };
+        assert!(warp(&image, &broken, 4, 4, [1, 2, 3]).pixels().all(|p| p.0 == [1, 2, 3]));
+    }
+
+    #[test]
+    fn a_strong_shrink_averages_and_keeps_the_place() {
+        // Fine stripes become grey, and a large white square stays where the transform puts it.
+        let image = RgbImage::from_fn(1200, 1200, |x, y| {
+            let white = (600..800).contains(&x) && (400..600).contains(&y);
+            Rgb([if white {
+                255
+            } else if x % 2 == 0 {
+                0
+            } else {
+                60
+            }; 3])
+        });
+        let t = Similarity { a: 0.1 * 0.3f64.cos(), b: 0.1 * 0.3f64.sin(), tx: 9.0, ty: -6.0 };
+        let got = warp(&image, &t, 120, 120, [0; 3]);
+        let (mut sum, mut x, mut y) = (0.0, 0.0, 0.0);
+        for (i, j, p) in got.enumerate_pixels() {
+            let v = (f32::from(p.0[0]) - 120.0).max(0.0);
+            (sum, x, y) = (sum + v, x + v * i as f32, y + v * j as f32);
+        }
+        let want = t.apply(Point::new(699.5, 499.5));
+        assert!(Point::new(x / sum, y / sum).distance(want) < 0.05, "{:?} is not {want:?}", (x / sum, y / sum));
+        let plain = t.apply(Point::new(300.0, 900.0));
+        assert!(got.get_pixel(plain.x as u32, plain.y as u32).0[0].abs_diff(30) <= 2);
+    }
+
+    #[test]
+    fn faces_anywhere_land_on_the_template() {
+        // Landmarks made from the template by a known transform: the eyes' pixels must come back to their place.
+        for (template, side) in [
+            (ARCFACE, 112.0f32),
+            (DLIB_MEAN_FACE.map(|p| Point::new((0.25 + p.x) * 100.0, (0.25 + p.y) * 100.0)), 150.0),
+        ] {
+            let via = Similarity { a: 2.0, b: 0.6, tx: 70.0, ty: 30.0 };
+            let landmarks = marks(&template, &via);
+            let mut photo = RgbImage::new(500, 500);
+            let eye = landmarks.get(LandmarkName::LeftEye).unwrap();
+            for (x, y, p) in photo.enumerate_pixels_mut() {
+                if eye.distance(Point::new(x as f32, y as f32)) < 6.0 {
+                    p.0 = [255; 3];
+                }
+            }
+            let got = if side == 112.0 { arcface_112(&photo, &landmarks) } else { dlib_chip_150(&photo, &landmarks) }
+                .unwrap();
+            assert_eq!(got.width() as f32, side);
+            assert!(got.get_pixel(template.left_eye.x.round() as u32, template.left_eye.y.round() as u32).0[0] > 240);
+            assert_eq!(got.get_pixel(template.right_eye.x.round() as u32, template.right_eye.y.round() as u32).0[0], 0);
+        }
+    }
+
+    #[test]
+    fn the_mouth_centre_stands_for_its_corners() {
+        let all = marks(&ARCFACE, &Similarity::IDENTITY);
+        use LandmarkName::{LeftEye, MouthCenter, Nose, RightEye};
+        let four = Landmarks::new(
+            [LeftEye, RightEye, Nose]
+                .map(|n| (n, all.get(n).unwrap()))
+                .into_iter()
+                .chain([(MouthCenter, all.mouth_center().unwrap())]),
+        );
+        let photo = RgbImage::from_fn(112, 112, |x, y| Rgb([x as u8, y as u8, 0]));
+        assert_eq!(arcface_112(&photo, &four), arcface_112(&photo, &all));
+        let eyes = Landmarks::new([LeftEye, RightEye].map(|n| (n, all.get(n).unwrap())));
+        assert_eq!(arcface_112(&photo, &eyes), None);
+        assert_eq!(dlib_chip_150(&photo, &Landmarks::default()), None);
+    }
+}

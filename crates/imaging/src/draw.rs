@@ -100,3 +100,56 @@ pub fn draw_points(image: &mut RgbImage, points: &[Point], color: Color, radius:
 pub fn draw_caption(image: &mut RgbImage, anchor: &BBox, lines: &[String], color: Color) {
     crate::text::caption(image, anchor, lines, color);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_colours_its_edge_and_nothing_else() {
+        let mut image = RgbImage::new(100, 100);
+        draw_box(&mut image, &BBox::new(20.0, 30.0, 50.0, 40.0), Color::WHITE, 3.0);
+        for (x, y) in [(45, 30), (45, 69), (20, 50), (69, 50)] {
+            assert_eq!(image.get_pixel(x, y).0, [255; 3], "{x},{y}");
+        }
+        for (x, y) in [(45, 50), (10, 10), (45, 35), (45, 25), (75, 50)] {
+            assert_eq!(image.get_pixel(x, y).0, [0; 3], "{x},{y}");
+        }
+    }
+
+    #[test]
+    fn edges_are_blended() {
+        let mut image = RgbImage::new(60, 60);
+        draw_points(&mut image, &[Point::new(30.3, 30.4)], Color::WHITE, 8.0);
+        let levels: std::collections::BTreeSet<u8> = image.pixels().map(|p| p.0[0]).collect();
+        assert!(levels.len() > 10, "{levels:?}");
+    }
+
+    #[test]
+    fn drawing_outside_or_without_sense_does_not_panic() {
+        let mut image = RgbImage::new(40, 30);
+        let lines = vec!["a long caption that is much wider than this photo".to_owned(), "Zwei".to_owned()];
+        for b in [
+            BBox::new(-100.0, -100.0, 500.0, 500.0),
+            BBox::new(35.0, 25.0, 50.0, 50.0),
+            BBox::new(10.0, 10.0, 0.0, 0.0),
+            BBox::new(f32::NAN, 0.0, 5.0, 5.0),
+            BBox::new(0.0, 0.0, f32::INFINITY, 5.0),
+            BBox::new(1e30, 1e30, 5.0, 5.0),
+        ] {
+            draw_box(&mut image, &b, Color::RED, 2.0);
+            draw_points(&mut image, &[Point::new(b.x, b.y)], Color::GREEN, 3.0);
+            draw_caption(&mut image, &b, &lines, Color::BLUE);
+        }
+        draw_caption(&mut RgbImage::new(1, 1), &BBox::default(), &lines, Color::BLUE);
+        assert!(image.pixels().any(|p| p.0 != [0; 3]));
+    }
+
+    #[test]
+    fn a_caption_shows_text_on_its_colour() {
+        let mut image = RgbImage::new(300, 200);
+        draw_caption(&mut image, &BBox::new(50.0, 100.0, 80.0, 80.0), &["Mm".to_owned()], Color::AMBER);
+        assert!(image.pixels().any(|p| p.0 == Color::AMBER.0));
+        assert!(image.pixels().any(|p| p.0 == Color::BLACK.0));
+    }
+}

@@ -83,7 +83,14 @@ impl fmt::Display for Format {
 
 /// What bytes that are none of the formats look like, for an error message.
 pub(crate) fn looks_like(bytes: &[u8]) -> &'static str {
-    let text = || std::str::from_utf8(&bytes[..bytes.len().min(64)]).unwrap_or_default().trim_start().to_lowercase();
+    // The 64 bytes may end within a character.
+    let head = &bytes[..bytes.len().min(64)];
+    let text = match str::from_utf8(head) {
+        Ok(text) => text,
+        Err(e) if e.error_len().is_none() => str::from_utf8(&head[..e.valid_up_to()]).unwrap_or_default(),
+        Err(_) => "",
+    };
+    let text = text.trim_start_matches('\u{feff}').trim_start().to_lowercase();
     match bytes {
         [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.get(..4) {
             Some(b"heic" | b"heix" | b"mif1" | b"msf1" | b"hevc") => "a HEIC photo",
@@ -96,7 +103,7 @@ pub(crate) fn looks_like(bytes: &[u8]) -> &'static str {
         [0x1F, 0x8B, ..] => "a gzip archive",
         [0xFF, 0x0A, ..] | [0, 0, 0, 0x0C, b'J', b'X', b'L', b' ', ..] => "a JPEG XL image",
         [0, 0, 0, 0x0C, b'j', b'P', b' ', b' ', ..] => "a JPEG 2000 image",
-        _ => match text() {
+        _ => match text {
             t if t.starts_with("<svg") => "an SVG drawing",
             t if t.starts_with("<!doctype html") || t.starts_with("<html") => "a web page",
             t if t.starts_with('<') => "an XML document",

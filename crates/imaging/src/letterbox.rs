@@ -47,3 +47,57 @@ pub fn letterbox(image: &RgbImage, width: u32, height: u32, fill: [u8; 3], sampl
     let boxed = resample(image, source, (width, height), fill, sampling);
     Letterboxed { image: boxed, scale: scale as f32, pad_x: pad_x as f32, pad_y: pad_y as f32 }
 }
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+
+    #[test]
+    fn wide_and_tall_photos_are_centred_and_come_back() {
+        for (w, h, pad) in
+            [(200, 100, (0.0, 32.0)), (100, 200, (32.0, 0.0)), (64, 64, (0.0, 0.0)), (333, 1000, (42.688, 0.0))]
+        {
+            let photo = RgbImage::from_pixel(w, h, Rgb([200, 100, 50]));
+            let boxed = letterbox(&photo, 128, 128, [1, 2, 3], Sampling::Bilinear);
+            assert_eq!(boxed.image.dimensions(), (128, 128));
+            assert!(
+                (boxed.pad_x - pad.0).abs() < 1e-3 && (boxed.pad_y - pad.1).abs() < 1e-3,
+                "{w}x{h}: {:?}",
+                (boxed.pad_x, boxed.pad_y)
+            );
+            assert_eq!(boxed.image.get_pixel(64, 64).0, [200, 100, 50]);
+            if pad.0 + pad.1 > 1.0 {
+                assert_eq!(boxed.image.get_pixel(0, 0).0, [1, 2, 3]);
+                assert_eq!(boxed.image.get_pixel(127, 127).0, [1, 2, 3]);
+            }
+            let corner = boxed.to_source(Point::new(128.0 - boxed.pad_x, 128.0 - boxed.pad_y));
+            assert!(corner.distance(Point::new(w as f32, h as f32)) < 0.01, "{corner:?}");
+            let whole = BBox::new(boxed.pad_x, boxed.pad_y, 128.0 - 2.0 * boxed.pad_x, 128.0 - 2.0 * boxed.pad_y);
+            let back = boxed.bbox_to_source(&whole);
+            assert!(
+                (back.width - w as f32).abs() < 0.01 && (back.height - h as f32).abs() < 0.01 && back.x.abs() < 0.01
+            );
+        }
+    }
+
+    #[test]
+    fn a_mark_is_found_where_the_way_back_says() {
+        // A white square with its centre at (305, 145).
+        let photo = RgbImage::from_fn(400, 300, |x, y| {
+            let white = (295..315).contains(&x) && (135..155).contains(&y);
+            Rgb([if white { 255 } else { 0 }; 3])
+        });
+        for sampling in [Sampling::Bilinear, Sampling::Area] {
+            let boxed = letterbox(&photo, 128, 128, [0; 3], sampling);
+            let (mut sum, mut x, mut y) = (0.0, 0.0, 0.0);
+            for (i, j, p) in boxed.image.enumerate_pixels() {
+                let v = f32::from(p.0[0]);
+                (sum, x, y) = (sum + v, x + v * (i as f32 + 0.5), y + v * (j as f32 + 0.5));
+            }
+            let centre = boxed.to_source(Point::new(x / sum, y / sum));
+            assert!(centre.distance(Point::new(305.0, 145.0)) < 0.7, "{sampling:?}: {centre:?}");
+        }
+    }
+}

@@ -33,7 +33,9 @@ fn taps(len: u32, from: f64, extent: f64, target: u32, sampling: Sampling) -> Ve
         Sampling::Bilinear => 1.0,
         Sampling::Area => scale.max(1.0),
     };
-    let (first, last) = (from.floor() as i64, (from + extent).ceil() as i64 - 1);
+    let first = from.floor() as i64;
+    // A box too thin to reach the next number still lies on a pixel.
+    let last = ((from + extent).ceil() as i64 - 1).max(first);
     (0..target)
         .map(|i| {
             let centre = from + (f64::from(i) + 0.5) * scale;

@@ -81,3 +81,32 @@ pub(crate) fn caption(image: &mut RgbImage, anchor: &BBox, lines: &[String], col
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_font_has_the_letters_captions_use() {
+        for c in "AZaz09 %@.,:;()/-–°±≥→éßñЖж".chars() {
+            assert_ne!(FONT.glyph_id(c).0, 0, "{c}");
+        }
+    }
+
+    #[test]
+    fn labels_stay_inside_the_photo() {
+        let image = RgbImage::new(400, 300);
+        let size = (120.0, 50.0);
+        for anchor in [
+            BBox::new(100.0, 100.0, 50.0, 50.0),
+            BBox::new(0.0, 0.0, 400.0, 300.0),
+            BBox::new(380.0, 0.0, 60.0, 60.0),
+            BBox::new(-50.0, 280.0, 60.0, 60.0),
+        ] {
+            let b = place(&anchor, size, 4.0, &image);
+            assert!(b.x >= 0.0 && b.y >= 0.0 && b.right() <= 400.0 && b.bottom() <= 300.0, "{anchor:?}: {b:?}");
+        }
+        // Room above: the face is left free.
+        assert!(place(&BBox::new(100.0, 100.0, 50.0, 50.0), size, 4.0, &image).bottom() <= 100.0);
+    }
+}
