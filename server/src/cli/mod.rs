@@ -15,7 +15,11 @@ use clap::{Args, Parser, Subcommand};
 use facesocial_pipeline::{LoadOptions, Pipeline};
 use facesocial_types::{Analyzer, AnalyzerSet, Service};
 
-use crate::{eval, parallel, telemetry, weights_dir};
+use crate::{
+    eval, parallel,
+    serve::{ServeArgs, serve},
+    telemetry, weights_dir,
+};
 
 /// One photo in, every answer out: finds faces and says who is alike, how old they look, whether they are live.
 #[derive(Debug, Parser)]
@@ -38,6 +42,8 @@ pub enum Command {
     Compare(compare::CompareArgs),
     /// Measures accuracy on labelled photos.
     Eval(eval::EvalArgs),
+    /// Answers over HTTP: the gateway and the seven services, each on its port.
+    Serve(Box<ServeArgs>),
 }
 
 impl Cli {
@@ -45,6 +51,7 @@ impl Cli {
     pub fn default_log_level(&self) -> &'static str {
         match self.command {
             Command::Analyze(_) | Command::Compare(_) | Command::Eval(_) => "warn",
+            Command::Serve(_) => "info",
         }
     }
 
@@ -58,6 +65,10 @@ impl Cli {
             Command::Analyze(args) => analyze::run(&args),
             Command::Compare(args) => compare::run(&args),
             Command::Eval(args) => eval::run(&args),
+            Command::Serve(args) => {
+                let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+                runtime.block_on(serve(*args)).map(|()| ExitCode::SUCCESS)
+            }
         }
     }
 }

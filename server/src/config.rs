@@ -1,0 +1,320 @@
+//! What `facesocial serve` can be told: flags, their environment variables, their defaults.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    num::NonZeroUsize,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::Args;
+use facesocial_types::Service;
+
+const MIB: usize = 1024 * 1024;
+
+/// Options of `facesocial serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Folder that holds weights.lock and the networks' weights; looked for here and beside the program when left out.
+    #[arg(long, env = "FACESOCIAL_WEIGHTS", value_name = "DIR")]
+    pub weights: Option<PathBuf>,
+    /// Services to run, separated by commas; all seven when left out.
+    #[arg(long, env = "FACESOCIAL_SERVICES", value_name = "LIST", value_delimiter = ',')]
+    pub services: Vec<Service>,
+    /// Run the services without the gateway in front of them.
+    #[arg(long, env = "FACESOCIAL_NO_GATEWAY")]
+    pub no_gateway: bool,
+    /// Address to listen on. There is no authentication in this version: keep it on this machine, or put a proxy that
+    /// authenticates in front of it.
+    #[arg(long, env = "FACESOCIAL_BIND", value_name = "ADDR", default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// Port of the gateway; the services take the seven ports after 8000 whatever this is.
+    #[arg(long, env = "FACESOCIAL_GATEWAY_PORT", value_name = "PORT", default_value_t = GATEWAY_PORT)]
+    pub gateway_port: u16,
+    /// Where one service (or `gateway`) listens; may be given several times. Port 0 takes any free port.
+    #[arg(long, env = "FACESOCIAL_LISTEN", value_name = "SERVICE=HOST:PORT", value_delimiter = ',')]
+    pub listen: Vec<Listen>,
+    /// Largest image file, in bytes or as 20MiB.
+    #[arg(long, env = "FACESOCIAL_MAX_IMAGE_BYTES", value_name = "SIZE", default_value = "20MiB")]
+    pub max_image_bytes: ByteSize,
+    /// Largest image in pixels (width times height). Decoding takes about 3 bytes of memory per pixel, some formats twice that.
+    #[arg(long, env = "FACESOCIAL_MAX_PIXELS", value_name = "N", default_value_t = 50_000_000)]
+    pub max_pixels: u64,
+    /// Most images in one call of the gateway's batch endpoints; the services' own limits are lower.
+    #[arg(long, env = "FACESOCIAL_MAX_BATCH", value_name = "N", default_value = "20")]
+    pub max_batch: NonZeroUsize,
+    /// Memory that all uploads together may hold while they are read and wait.
+    #[arg(long, env = "FACESOCIAL_MAX_UPLOAD_MEMORY", value_name = "SIZE", default_value = "1GiB")]
+    pub max_upload_memory: ByteSize,
+    /// Photos worked on at the same time; the number of cores when left out.
+    #[arg(long, env = "FACESOCIAL_COMPUTE_THREADS", value_name = "N")]
+    pub compute_threads: Option<NonZeroUsize>,
+    /// Requests that may wait for a core before further ones are turned away. A longer line answers later, not faster.
+    #[arg(long, env = "FACESOCIAL_MAX_WAITING", value_name = "N", default_value_t = 64)]
+    pub max_waiting: usize,
+    /// Seconds within which a photo must be answered, waiting included.
+    #[arg(long, env = "FACESOCIAL_REQUEST_TIMEOUT", value_name = "SECONDS", default_value = "60")]
+    pub request_timeout: Seconds,
+    /// Seconds within which an upload must have arrived.
+    #[arg(long, env = "FACESOCIAL_UPLOAD_TIMEOUT", value_name = "SECONDS", default_value = "120")]
+    pub upload_timeout: Seconds,
+    /// Seconds that running requests get to finish when the server is told to stop.
+    #[arg(long, env = "FACESOCIAL_SHUTDOWN_TIMEOUT", value_name = "SECONDS", default_value = "30")]
+    pub shutdown_timeout: Seconds,
+}
+
+/// Port of the gateway unless told otherwise.
+const GATEWAY_PORT: u16 = 8000;
+
+/// Who answers on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The gateway in front of the services.
+    Gateway,
+    /// One service.
+    Service(Service),
+}
+
+impl Role {
+    /// Its port in the original system.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Gateway => GATEWAY_PORT,
+            Self::Service(Service::Mediapipe) => 8001,
+            Self::Service(Service::Yolo) => 8002,
+            Self::Service(Service::Mtcnn) => 8003,
+            Self::Service(Service::Recognition) => 8004,
+            Self::Service(Service::Antispoof) => 8005,
+            Self::Service(Service::GenderAge) => 8006,
+            Self::Service(Service::Deepfake) => 8007,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gateway => f.write_str("gateway"),
+            Self::Service(service) => service.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        if s.eq_ignore_ascii_case("gateway") {
+            return Ok(Self::Gateway);
+        }
+        s.parse().map(Self::Service).map_err(|e: facesocial_types::ParseNameError| format!("{e}, gateway"))
+    }
+}
+
+/// A listener's address as given with `--listen`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    role: Role,
+    address: String,
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let (role, address) = s
+            .split_once('=')
+            .ok_or_else(|| format!("\"{s}\" is not SERVICE=HOST:PORT, such as mtcnn=127.0.0.1:9003"))?;
+        let port = address.rsplit_once(':').map(|(_, port)| port).unwrap_or_default();
+        port.parse::<u16>().map_err(|_| format!("\"{address}\" does not end in a port between 0 and 65535"))?;
+        Ok(Self { role: role.trim().parse()?, address: address.trim().to_owned() })
+    }
+}
+
+/// A number of bytes: plain, or with KiB, MiB or GiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteSize(pub usize);
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let s = s.trim();
+        let digits = s.len() - s.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let unit = match s[digits..].trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "kib" => 1024,
+            "mib" => MIB,
+            "gib" => 1024 * MIB,
+            _ => return Err(format!("\"{s}\" is not a size; write bytes, or a number with KiB, MiB or GiB")),
+        };
+        let bytes = s[..digits].parse::<usize>().ok().and_then(|n| n.checked_mul(unit)).filter(|n| *n > 0);
+        bytes.map(Self).ok_or_else(|| format!("\"{s}\" is not a size above 0"))
+    }
+}
+
+/// A whole number of seconds above 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds(pub u64);
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let seconds = s.trim().parse().ok().filter(|n| *n > 0);
+        seconds.map(Self).ok_or_else(|| format!("\"{s}\" is not a whole number of seconds above 0"))
+    }
+}
+
+impl From<Seconds> for Duration {
+    fn from(seconds: Seconds) -> Self {
+        Self::from_secs(seconds.0)
+    }
+}
+
+/// What a request may cost.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of one image file.
+    pub image_bytes: usize,
+    /// Pixels of one image.
+    pub pixels: u64,
+    /// Images in one call of the gateway's batch endpoints.
+    pub batch: usize,
+    /// Bytes that all uploads together may hold.
+    pub upload_memory: usize,
+    /// Photos worked on at the same time.
+    pub compute_threads: usize,
+    /// Requests that may wait for a core.
+    pub waiting: usize,
+    /// Time for one photo, waiting included.
+    pub request_timeout: Duration,
+    /// Time for an upload to arrive.
+    pub upload_timeout: Duration,
+}
+
+/// The settings of one server, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Folder of the weights; the usual places if `None`.
+    pub weights: Option<PathBuf>,
+    /// The services that run.
+    pub services: Vec<Service>,
+    /// Who listens where.
+    pub listeners: Vec<(Role, SocketAddr)>,
+    /// What a request may cost.
+    pub limits: Limits,
+    /// Time to finish running requests after the signal to stop.
+    pub shutdown_timeout: Duration,
+}
+
+impl TryFrom<ServeArgs> for Config {
+    type Error = anyhow::Error;
+
+    /// Puts defaults and choices together.
+    ///
+    /// # Errors
+    /// A `--listen` for a service that does not run, or whose host is unknown; nothing left to run.
+    fn try_from(args: ServeArgs) -> anyhow::Result<Self> {
+        let mut services = if args.services.is_empty() { Service::ALL.to_vec() } else { args.services };
+        services.sort();
+        services.dedup();
+        let gateway = (!args.no_gateway).then_some(Role::Gateway);
+        let roles: Vec<Role> = gateway.into_iter().chain(services.iter().copied().map(Role::Service)).collect();
+        if let Some(listen) = args.listen.iter().find(|l| !roles.contains(&l.role)) {
+            anyhow::bail!("--listen names {}, which does not run; add it to --services", listen.role);
+        }
+        let listeners = roles.into_iter().map(|role| {
+            // The last one wins, as with every other flag.
+            let given = args.listen.iter().rev().find(|l| l.role == role);
+            let address = match given {
+                Some(listen) => resolve(&listen.address)?,
+                None if role == Role::Gateway => SocketAddr::new(args.bind, args.gateway_port),
+                None => SocketAddr::new(args.bind, role.default_port()),
+            };
+            Ok((role, address))
+        });
+        Ok(Self {
+            weights: args.weights,
+            listeners: listeners.collect::<anyhow::Result<_>>()?,
+            services,
+            limits: Limits {
+                image_bytes: args.max_image_bytes.0,
+                pixels: args.max_pixels,
+                batch: args.max_batch.get(),
+                upload_memory: args.max_upload_memory.0,
+                compute_threads: args.compute_threads.map_or_else(num_cpus::get, NonZeroUsize::get),
+                waiting: args.max_waiting,
+                request_timeout: args.request_timeout.into(),
+                upload_timeout: args.upload_timeout.into(),
+            },
+            shutdown_timeout: args.shutdown_timeout.into(),
+        })
+    }
+}
+
+fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
+    let mut found = address.to_socket_addrs().with_context(|| format!("cannot resolve {address}"))?;
+    found.next().with_context(|| format!("{address} has no address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn config(args: &[&str]) -> anyhow::Result<Config> {
+        Config::try_from(Cli::try_parse_from([&["serve"], args].concat())?.serve)
+    }
+
+    #[test]
+    fn everything_listens_on_the_originals_ports_by_default() {
+        let config = config(&[]).unwrap();
+        let ports: Vec<u16> = config.listeners.iter().map(|(_, a)| a.port()).collect();
+        assert_eq!(ports, [8000, 8001, 8002, 8003, 8004, 8005, 8006, 8007]);
+        assert!(config.listeners.iter().all(|(_, a)| a.ip().is_loopback()));
+    }
+
+    #[test]
+    fn a_subset_runs_with_the_gateway_unless_it_is_refused() {
+        let roles = |args: &[&str]| config(args).unwrap().listeners.into_iter().map(|(r, _)| r).collect::<Vec<_>>();
+        assert_eq!(roles(&["--services", "mtcnn"]), [Role::Gateway, Role::Service(Service::Mtcnn)]);
+        assert_eq!(roles(&["--services", "mtcnn,mtcnn", "--no-gateway"]), [Role::Service(Service::Mtcnn)]);
+    }
+
+    #[test]
+    fn each_listener_can_be_moved() {
+        let config = config(&["--listen", "mtcnn=127.0.0.2:0", "--gateway-port", "9000"]).unwrap();
+        let of = |role| config.listeners.iter().find(|(r, _)| *r == role).unwrap().1.to_string();
+        assert_eq!(of(Role::Service(Service::Mtcnn)), "127.0.0.2:0");
+        assert_eq!(of(Role::Gateway), "127.0.0.1:9000");
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_a_hint() {
+        let message = |args: &[&str]| config(args).unwrap_err().to_string();
+        assert!(message(&["--services", "foo"]).contains("allowed are mediapipe"));
+        assert!(message(&["--listen", "mtcnn"]).contains("SERVICE=HOST:PORT"));
+        assert!(message(&["--services", "yolo", "--listen", "mtcnn=127.0.0.1:1"]).contains("does not run"));
+        assert!(message(&["--max-image-bytes", "20 MB"]).contains("MiB"));
+        assert!(message(&["--request-timeout", "0"]).contains("above 0"));
+    }
+
+    #[test]
+    fn sizes_have_binary_units() {
+        assert_eq!("20MiB".parse(), Ok(ByteSize(20 * MIB)));
+        assert_eq!("4096".parse(), Ok(ByteSize(4096)));
+        assert!("0".parse::<ByteSize>().is_err());
+        assert!("MiB".parse::<ByteSize>().is_err());
+    }
+}

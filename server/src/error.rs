@@ -1,0 +1,319 @@
+//! The one error type of the API, and the one table of its codes.
+
+use std::{borrow::Cow, fmt};
+
+use actix_multipart::MultipartError;
+use actix_web::{
+    HttpResponse, ResponseError,
+    error::PayloadError,
+    http::{StatusCode, header},
+};
+use facesocial_imaging::ImageError;
+use facesocial_pipeline::{EngineError, PipelineError};
+use serde::Serialize;
+
+macro_rules! codes {
+    ($($(#[$meta:meta])* $variant:ident = $code:literal, $status:literal, $title:literal $(, retry after $seconds:literal)?;)+) => {
+        /// What went wrong, as a stable name. Clients decide by it; the sentence beside it is for people.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$meta])* $variant),+ }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The stable name.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            /// HTTP status, 400..=599.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status),+ }
+            }
+
+            /// The same few words for every occurrence.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title),+ }
+            }
+
+            /// Seconds after which the same request may succeed; `None` if it never will.
+            pub const fn retry_after(self) -> Option<u32> {
+                match self { $(Self::$variant => seconds(&[$($seconds)?])),+ }
+            }
+        }
+    };
+}
+
+/// The retry column of the table, which most rows leave out.
+const fn seconds(column: &[u32]) -> Option<u32> {
+    match column {
+        [seconds, ..] => Some(*seconds),
+        [] => None,
+    }
+}
+
+codes! {
+    /// An option, a form field or a JSON value is not one of the allowed ones.
+    InvalidInput = "INVALID_INPUT", 400, "The request has an invalid value";
+    /// The body is not well-formed, or ended early.
+    MalformedBody = "MALFORMED_BODY", 400, "The request body is not well-formed";
+    /// A required field is absent.
+    MissingField = "MISSING_FIELD", 400, "A required field is missing";
+    /// The file has no bytes.
+    EmptyFile = "EMPTY_FILE", 400, "The file is empty";
+    /// More files than the endpoint takes.
+    BatchSizeExceeded = "BATCH_SIZE_EXCEEDED", 400, "Too many files in one batch";
+    /// The name of the detection method is none of the known ones.
+    InvalidDetectionMethod = "INVALID_DETECTION_METHOD", 400, "Unknown detection method";
+    /// No such path.
+    NotFound = "NOT_FOUND", 404, "Nothing is served under this path";
+    /// The path exists for another method.
+    MethodNotAllowed = "METHOD_NOT_ALLOWED", 405, "The path does not answer this method";
+    /// The upload took too long.
+    UploadTimeout = "UPLOAD_TIMEOUT", 408, "The upload took too long", retry after 1;
+    /// Too many bytes.
+    PayloadTooLarge = "PAYLOAD_TOO_LARGE", 413, "The request is too large";
+    /// Too many pixels, or one side too long.
+    ImageTooLarge = "IMAGE_TOO_LARGE", 413, "The image has too many pixels";
+    /// The body's media type is not the endpoint's.
+    UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", 415, "The body is of the wrong media type";
+    /// The file is no image of a known format.
+    UnsupportedFormat = "UNSUPPORTED_FORMAT", 415, "The file is not an image of a supported format";
+    /// One side has too few pixels to show anything.
+    ImageTooSmall = "IMAGE_TOO_SMALL", 422, "The image has too few pixels";
+    /// The file begins as an image and cannot be decoded.
+    CorruptImage = "CORRUPT_IMAGE", 422, "The image is damaged";
+    /// A photo that must show a face shows none.
+    NoFace = "NO_FACE", 422, "No usable face in the image";
+    /// A failure of this server.
+    Internal = "INTERNAL", 500, "The server failed";
+    /// As many requests wait as may.
+    Overloaded = "OVERLOADED", 503, "The server is busy", retry after 2;
+    /// The networks are still being loaded, or the server stops.
+    NotReady = "NOT_READY", 503, "The server is not ready", retry after 3;
+    /// The service has no weights here; trying again does not help until somebody brings them.
+    ModelUnavailable = "MODEL_UNAVAILABLE", 503, "The model is not installed";
+    /// The answer was not ready in time.
+    DeadlineExceeded = "DEADLINE_EXCEEDED", 504, "The answer took too long", retry after 5;
+}
+
+/// Why a request, or one file of a batch, has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// What went wrong.
+    pub code: Code,
+    /// A sentence for a person: what was wrong and what is allowed. Never a path, never a debug print.
+    pub detail: Cow<'static, str>,
+}
+
+/// Answer of a handler.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+/// `application/problem+json`, RFC 9457.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    /// Names the kind of problem.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The same few words for every occurrence.
+    pub title: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// What was wrong this time.
+    pub detail: Cow<'static, str>,
+    /// Stable name of the kind.
+    pub code: &'static str,
+    /// The request it answers; absent inside of a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+}
+
+impl ApiError {
+    /// An error with its sentence.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+
+    /// A wrong value, and what would be right.
+    pub fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::InvalidInput, detail)
+    }
+
+    /// A failure of ours: the cause goes to the log, the client learns that it was not its fault.
+    pub fn internal(cause: &dyn std::error::Error) -> Self {
+        let mut chain = cause.to_string();
+        let mut source = cause.source();
+        while let Some(cause) = source {
+            chain.push_str(": ");
+            chain.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        tracing::error!(error = chain, "request failed");
+        Self::new(Code::Internal, "the request failed on the server's side; the log says why under its request id")
+    }
+
+    /// The error as JSON.
+    pub fn problem(&self, request_id: Option<&str>) -> Problem {
+        Problem {
+            kind: format!("urn:facesocial:problem:{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.code.status(),
+            detail: self.detail.clone(),
+            code: self.code.as_str(),
+            request_id: request_id.map(str::to_owned),
+            retryable: self.code.retry_after().is_some(),
+        }
+    }
+
+    /// The error as the whole answer.
+    pub fn response(&self, request_id: Option<&str>) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        response.content_type("application/problem+json");
+        if let Some(seconds) = self.code.retry_after() {
+            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        response.json(self.problem(request_id))
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response(None)
+    }
+}
+
+impl From<ImageError> for ApiError {
+    fn from(error: ImageError) -> Self {
+        let code = match &error {
+            ImageError::Empty => Code::EmptyFile,
+            ImageError::UnsupportedFormat { .. } => Code::UnsupportedFormat,
+            ImageError::TooManyBytes { .. } => Code::PayloadTooLarge,
+            ImageError::TooManyPixels { .. } | ImageError::SideTooLong { .. } => Code::ImageTooLarge,
+            ImageError::TooSmall { .. } => Code::ImageTooSmall,
+            ImageError::Truncated { .. } => Code::CorruptImage,
+            // The decoder's own words speak of its insides; they help nobody who only has the file.
+            ImageError::Corrupt { format, source } => {
+                tracing::debug!(error = %source, "image cannot be decoded");
+                return Self::new(Code::CorruptImage, format!("the {format} image is damaged and cannot be decoded"));
+            }
+            other => return Self::new(Code::CorruptImage, other.to_string()),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<PipelineError> for ApiError {
+    fn from(error: PipelineError) -> Self {
+        match error {
+            PipelineError::Unavailable { service, reason } => {
+                Self::new(Code::ModelUnavailable, format!("{service}: {reason}"))
+            }
+            PipelineError::Engine(EngineError::Absent { network, reason }) => {
+                Self::new(Code::ModelUnavailable, format!("{network}: {reason}"))
+            }
+            PipelineError::NoFace { .. } | PipelineError::NoLandmarks => Self::new(Code::NoFace, error.to_string()),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<MultipartError> for ApiError {
+    fn from(error: MultipartError) -> Self {
+        match error {
+            MultipartError::ContentTypeMissing
+            | MultipartError::ContentTypeParse
+            | MultipartError::ContentTypeIncompatible => Self::new(
+                Code::UnsupportedMediaType,
+                "send a form: Content-Type multipart/form-data, as `curl -F file=@photo.jpg` does",
+            ),
+            MultipartError::Payload(error) => error.into(),
+            other => Self::new(Code::MalformedBody, format!("the form cannot be read: {}", lower(&other.to_string()))),
+        }
+    }
+}
+
+impl From<PayloadError> for ApiError {
+    fn from(error: PayloadError) -> Self {
+        match error {
+            PayloadError::Overflow => Self::new(Code::PayloadTooLarge, "the request body is larger than allowed"),
+            PayloadError::Incomplete(_) => {
+                Self::new(Code::MalformedBody, "the request body ended before it was complete")
+            }
+            _ => Self::new(Code::MalformedBody, "the request body cannot be read"),
+        }
+    }
+}
+
+/// A library's sentence in the style of ours.
+fn lower(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_codes_is_an_api_and_changes_on_purpose() {
+        let table: Vec<String> = Code::ALL
+            .iter()
+            .map(|c| format!("{} {} {}", c.as_str(), c.status(), c.retry_after().unwrap_or_default()))
+            .collect();
+        let expected = [
+            "INVALID_INPUT 400 0",
+            "MALFORMED_BODY 400 0",
+            "MISSING_FIELD 400 0",
+            "EMPTY_FILE 400 0",
+            "BATCH_SIZE_EXCEEDED 400 0",
+            "INVALID_DETECTION_METHOD 400 0",
+            "NOT_FOUND 404 0",
+            "METHOD_NOT_ALLOWED 405 0",
+            "UPLOAD_TIMEOUT 408 1",
+            "PAYLOAD_TOO_LARGE 413 0",
+            "IMAGE_TOO_LARGE 413 0",
+            "UNSUPPORTED_MEDIA_TYPE 415 0",
+            "UNSUPPORTED_FORMAT 415 0",
+            "IMAGE_TOO_SMALL 422 0",
+            "CORRUPT_IMAGE 422 0",
+            "NO_FACE 422 0",
+            "INTERNAL 500 0",
+            "OVERLOADED 503 2",
+            "NOT_READY 503 3",
+            "MODEL_UNAVAILABLE 503 0",
+            "DEADLINE_EXCEEDED 504 5",
+        ];
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn a_problem_tells_whether_to_try_again() {
+        let busy = ApiError::new(Code::Overloaded, "x");
+        assert_eq!(busy.response(None).headers().get("retry-after").unwrap(), "2");
+        assert!(busy.problem(None).retryable);
+        let wrong = ApiError::invalid("x");
+        assert!(wrong.response(None).headers().get("retry-after").is_none());
+        assert!(!wrong.problem(None).retryable);
+    }
+
+    #[test]
+    fn a_failure_of_ours_tells_the_client_nothing_of_the_inside() {
+        let cause = std::io::Error::other("/secret/place is gone");
+        assert!(!ApiError::internal(&cause).detail.contains("secret"));
+    }
+}

@@ -1,0 +1,91 @@
+//! JSON bodies with images in base64.
+
+use actix_web::{HttpRequest, http::header, web};
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use futures_util::StreamExt;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    error::{ApiError, ApiResult, Code},
+    extract::Upload,
+    state::{Reservation, State},
+};
+
+/// Clients disagree on padding; both forms say the same.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+/// Room for the other members of the body.
+const OVERHEAD: usize = 64 * 1024;
+
+/// An image in base64, bare or as a data URL.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Base64Image(String);
+
+impl Base64Image {
+    /// The file.
+    ///
+    /// # Errors
+    /// Not base64, or more bytes than one image may have.
+    pub fn into_upload(self, name: &str, state: &State) -> ApiResult<Upload> {
+        let text = match self.0.split_once(";base64,") {
+            Some((head, data)) if head.starts_with("data:") => data,
+            _ => &self.0,
+        };
+        let mut memory = state.reserve();
+        memory.grow(text.len())?;
+        let bytes = BASE64.decode(text.trim()).map_err(|_| {
+            ApiError::invalid(format!(
+                "{name} is not base64; send the file's bytes in standard base64 or as a data URL"
+            ))
+        })?;
+        let limit = state.limits.image_bytes;
+        if bytes.len() > limit {
+            let detail = format!("{name} is larger than the {limit} bytes allowed for one image");
+            return Err(ApiError::new(Code::PayloadTooLarge, detail));
+        }
+        Ok(Upload::new(None, Ok(bytes), Some(memory)))
+    }
+}
+
+/// Reads a JSON body that holds up to `images` images.
+///
+/// # Errors
+/// Not JSON, not of the expected form, too large, too slow.
+pub async fn read_json<T: DeserializeOwned>(
+    req: &HttpRequest,
+    payload: web::Payload,
+    state: &State,
+    images: usize,
+) -> ApiResult<T> {
+    state.loaded()?;
+    let media_type = req.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !media_type.to_ascii_lowercase().starts_with("application/json") {
+        return Err(ApiError::new(Code::UnsupportedMediaType, "send JSON with Content-Type application/json"));
+    }
+    let limit = images.saturating_mul(state.limits.image_bytes / 3 * 4 + 4).saturating_add(OVERHEAD);
+    let reading = read(payload, limit, state.reserve());
+    let (bytes, _memory) = tokio::time::timeout(state.limits.upload_timeout, reading)
+        .await
+        .map_err(|_| ApiError::new(Code::UploadTimeout, "the request body did not arrive in time"))??;
+    serde_json::from_slice(&bytes).map_err(|e| ApiError::invalid(format!("the JSON body is not valid: {e}")))
+}
+
+async fn read(mut payload: web::Payload, limit: usize, mut memory: Reservation) -> ApiResult<(Vec<u8>, Reservation)> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = payload.next().await.transpose()? {
+        if bytes.len() + chunk.len() > limit {
+            let detail = format!("the request body is larger than the {limit} bytes that this endpoint takes");
+            return Err(ApiError::new(Code::PayloadTooLarge, detail));
+        }
+        memory.grow(chunk.len())?;
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok((bytes, memory))
+}

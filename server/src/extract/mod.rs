@@ -1,0 +1,13 @@
+//! From a request to checked values: files, form fields, JSON, the request's id.
+
+mod fields;
+mod form;
+mod json;
+mod request;
+mod upload;
+
+pub use fields::Fields;
+pub use form::{Batch, Pair, Single};
+pub use json::{Base64Image, read_json};
+pub use request::RequestInfo;
+pub use upload::Upload;

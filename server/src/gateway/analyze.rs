@@ -1,0 +1,211 @@
+//! Comprehensive analysis: every service's answer in its own form, and all of them joined per face.
+
+use std::collections::BTreeMap;
+
+use actix_web::web;
+use facesocial_imaging::Photo;
+use facesocial_types::{Analysis, Analyzer, Detection, FaceAnalysis, Service};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Envelope,
+    plan::{AnalysisConfig, Plan},
+    timestamp,
+};
+use crate::{
+    error::ApiResult,
+    extract::{RequestInfo, Single},
+    services::{
+        self, antispoof, deepfake,
+        detection::{self, Found},
+        face::{Answer, BoxDto, LandmarksDto, MouthNames, pixels, whole},
+        gender_age, quality, recognition,
+    },
+    state::{Loaded, State},
+};
+
+/// Everything asked for about one photo.
+#[derive(Debug)]
+pub struct Comprehensive {
+    /// The services' answers in their own forms, by the gateway's names.
+    parts: Map<String, Value>,
+    /// The same, joined per face.
+    faces: Vec<Value>,
+    summary: Value,
+    services_used: Vec<&'static str>,
+    model_versions: BTreeMap<&'static str, String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Metadata {
+    request_id: String,
+    processing_time: String,
+    services_used: Vec<&'static str>,
+    model_versions: BTreeMap<&'static str, String>,
+    timestamp: String,
+}
+
+/// `POST /analyze/comprehensive`.
+pub async fn comprehensive(
+    state: web::Data<State>,
+    info: RequestInfo,
+    form: Single,
+) -> ApiResult<web::Json<impl Serialize>> {
+    let plan = Plan::of(&form.fields, form.fields.json::<AnalysisConfig>("config")?)?;
+    state.loaded()?.require(plan.method.service())?;
+    let answer = state.photo(form.file, move |loaded, photo| analyze(loaded, photo, &plan)).await?;
+    let metadata = Metadata {
+        processing_time: info.elapsed_ms(),
+        request_id: info.id,
+        services_used: answer.services_used.clone(),
+        model_versions: answer.model_versions.clone(),
+        timestamp: timestamp(),
+    };
+    Ok(web::Json(Envelope { success: true, data: answer.into_data(), metadata }))
+}
+
+/// Detects and analyses one photo. Blocks: compute pool only.
+///
+/// # Errors
+/// The detector has no weights or fails. What fails for one analysis is told in its place.
+pub fn analyze(loaded: &Loaded, photo: &Photo, plan: &Plan) -> ApiResult<Comprehensive> {
+    let started = std::time::Instant::now();
+    let pipeline = &loaded.pipeline;
+    let detection: Detection =
+        if plan.detect_faces { pipeline.detect(&photo.image, &plan.detect)? } else { whole(loaded, photo)? };
+    // The detectors' and services' answers contain a quality score each.
+    let analysis = pipeline.analyze_faces(&photo.image, detection, plan.wanted.with(Analyzer::Quality));
+    let seconds = started.elapsed().as_secs_f64();
+    let found = Found { method: plan.method, options: plan.detect, analysis, seconds };
+    Ok(Comprehensive::of(loaded, plan, &found))
+}
+
+impl Comprehensive {
+    fn of(loaded: &Loaded, plan: &Plan, found: &Found) -> Self {
+        let analysis = &found.analysis;
+        let mut parts = Map::new();
+        let mut services_used = Vec::new();
+        let mut model_versions = BTreeMap::new();
+        if plan.detect_faces {
+            parts.insert("face_detection".to_owned(), detection::raw(found));
+            services_used.push(plan.method.as_str());
+            model_versions.insert("detector", analysis.detector.clone());
+        }
+        for analyzer in plan.wanted.iter() {
+            let (name, service) = part_name(analyzer);
+            let model = service.map_or(Ok("rules"), |s| loaded.model(s));
+            let part = match model {
+                Ok(model) => {
+                    services_used.push(service.map_or("face_quality", services::legacy_name));
+                    model_versions.insert(name, model.to_owned());
+                    part(analyzer, analysis, plan)
+                }
+                Err(reason) => json(&Answer::<()>::unavailable(reason)),
+            };
+            parts.insert(name.to_owned(), part);
+        }
+        let faces = analysis.faces.iter().map(|f| joined(f, plan)).collect();
+        let summary = summary(analysis, plan, &services_used);
+        Self { parts, faces, summary, services_used, model_versions }
+    }
+
+    /// How many faces were found.
+    pub fn total_faces(&self) -> usize {
+        self.faces.len()
+    }
+
+    /// `data` of the second version's answer, with the join and summary of the first.
+    fn into_data(self) -> Value {
+        let mut data = self.parts;
+        data.insert("total_faces_detected".to_owned(), self.faces.len().into());
+        data.insert("faces".to_owned(), self.faces.into());
+        data.insert("summary".to_owned(), self.summary);
+        Value::Object(data)
+    }
+
+    /// The first version's answer for one photo of a batch that took `seconds`.
+    pub fn into_v1(self, seconds: f64) -> Value {
+        json!({
+            "total_faces_detected": self.faces.len(),
+            "faces": self.faces,
+            "processing_time": seconds,
+            "services_used": self.services_used,
+            "summary": self.summary,
+        })
+    }
+}
+
+/// The part of the answer that holds an analysis, and the service that gives it; quality is no service of its own.
+fn part_name(analyzer: Analyzer) -> (&'static str, Option<Service>) {
+    match analyzer {
+        Analyzer::Quality => ("quality_assessment", None),
+        Analyzer::Recognition => ("recognition", Some(Service::Recognition)),
+        Analyzer::Antispoof => ("antispoofing", Some(Service::Antispoof)),
+        Analyzer::GenderAge => ("gender_age", Some(Service::GenderAge)),
+        Analyzer::Deepfake => ("deepfake", Some(Service::Deepfake)),
+    }
+}
+
+fn part(analyzer: Analyzer, analysis: &Analysis, plan: &Plan) -> Value {
+    match analyzer {
+        Analyzer::Quality => json(&quality::Assessed::of(analysis)),
+        Analyzer::Recognition => json(&recognition::Assessed::of(analysis, plan.embeddings)),
+        Analyzer::Antispoof => json(&antispoof::Assessed::of(analysis)),
+        Analyzer::GenderAge => json(&gender_age::Assessed::of(analysis)),
+        Analyzer::Deepfake => json(&deepfake::Assessed::of(analysis)),
+    }
+}
+
+/// Everything asked for about one face, under one index.
+fn joined(face: &FaceAnalysis, plan: &Plan) -> Value {
+    let mut detection = json!({
+        "bbox": BoxDto::scored(&face.bbox, face.score),
+        "service": plan.method.as_str(),
+        "area": pixels(face.bbox.area()),
+    });
+    if plan.landmarks {
+        detection["landmarks"] = json(&LandmarksDto::of(&face.landmarks, face.score, MouthNames::MouthFirst));
+    }
+    let mut entry = json!({ "face_id": face.index, "index": face.index, "detection": detection });
+    for analyzer in plan.wanted.iter() {
+        let (name, answer) = match analyzer {
+            Analyzer::Quality => ("quality", quality::entry(face).map(|e| json(&e.answer))),
+            Analyzer::Recognition => {
+                ("recognition", recognition::entry(face, plan.embeddings).map(|e| json(&e.answer)))
+            }
+            Analyzer::Antispoof => ("antispoofing", antispoof::entry(face).map(|e| json(&e.answer))),
+            Analyzer::GenderAge => ("gender_age", gender_age::entry(face).map(|e| json(&e.answer))),
+            Analyzer::Deepfake => ("deepfake", deepfake::entry(face).map(|e| json(&e.answer))),
+        };
+        entry[name] = answer.unwrap_or_default();
+    }
+    entry
+}
+
+/// The first version's summary; a count is there only for an analysis that was asked for and answered.
+fn summary(analysis: &Analysis, plan: &Plan, services_used: &[&str]) -> Value {
+    let mut summary = json!({
+        "total_faces": analysis.faces.len(),
+        "detection_service": plan.detect_faces.then(|| plan.method.as_str()),
+        "services_used": services_used,
+    });
+    if analysis.faces.is_empty() {
+        summary["message"] = "No faces detected".into();
+    }
+    if services_used.contains(&"antispoof") {
+        summary["real_faces"] = antispoof::Assessed::of(analysis).counts().0.into();
+    }
+    if services_used.contains(&"gender_age") {
+        summary["gender_distribution"] = json(&gender_age::Assessed::of(analysis).genders());
+    }
+    if services_used.contains(&"deepfake") {
+        summary["authentic_faces"] = deepfake::Assessed::of(analysis).counts().0.into();
+    }
+    summary
+}
+
+/// Structs with string keys always serialize; a number that is not finite becomes null.
+fn json(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}

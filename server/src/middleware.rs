@@ -1,0 +1,115 @@
+//! Around every request: its id, one log line, the headers that protect a browser, errors in one form.
+
+use actix_web::{
+    Error, HttpMessage, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+    middleware::Next,
+    web,
+};
+use tracing::Instrument;
+
+use crate::{
+    config::Role,
+    error::{ApiError, Code},
+    extract::RequestInfo,
+    state::State,
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The middleware.
+///
+/// # Errors
+/// Never: what the inner services fail with becomes a problem document.
+pub async fn envelope(req: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse, Error> {
+    let client_id = req.headers().get(REQUEST_ID).and_then(|v| v.to_str().ok());
+    let info = RequestInfo::begin(client_id);
+    req.extensions_mut().insert(info.clone());
+    let request = req.request().clone();
+    let span = tracing::info_span!("request", request_id = info.id);
+    let mut response = match next.call(req).instrument(span).await {
+        Ok(answer) => as_problem(answer.map_into_boxed_body(), &info),
+        Err(error) => {
+            let response = problem_of(&error, &info);
+            ServiceResponse::new(request.clone(), response)
+        }
+    };
+    decorate(response.headers_mut(), &info);
+    log(&request, response.status(), &info);
+    Ok(response)
+}
+
+/// An error of any kind as a problem with the request's id; other answers pass.
+fn as_problem(answer: ServiceResponse<BoxBody>, info: &RequestInfo) -> ServiceResponse {
+    let status = answer.status();
+    let problem = match answer.response().error() {
+        Some(error) => Some(problem_of(error, info)),
+        // The framework's own refusals come without a body.
+        None if status.is_client_error() || status.is_server_error() => {
+            let bare = !answer.headers().contains_key(header::CONTENT_TYPE);
+            bare.then(|| by_status(status).response(Some(&info.id)))
+        }
+        None => None,
+    };
+    match problem {
+        Some(problem) => answer.into_response(problem),
+        None => answer,
+    }
+}
+
+fn problem_of(error: &Error, info: &RequestInfo) -> HttpResponse {
+    let ours = error.as_error::<ApiError>().cloned();
+    ours.unwrap_or_else(|| by_status(error.as_response_error().status_code())).response(Some(&info.id))
+}
+
+fn by_status(status: StatusCode) -> ApiError {
+    match status {
+        StatusCode::NOT_FOUND => {
+            ApiError::new(Code::NotFound, "nothing is served under this path; GET / lists what is")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => ApiError::new(Code::MethodNotAllowed, "the path does not answer this method"),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::new(Code::PayloadTooLarge, "the request body is larger than allowed")
+        }
+        status if status.is_client_error() => ApiError::new(Code::MalformedBody, "the request cannot be read"),
+        status => ApiError::internal(&std::io::Error::other(format!("answered with status {status}"))),
+    }
+}
+
+fn decorate(headers: &mut header::HeaderMap, info: &RequestInfo) {
+    if let Ok(id) = HeaderValue::from_str(&info.id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Answers speak of people's faces: no cache keeps them.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+}
+
+/// One line per request: nothing of what was sent but its method and the pattern of its path.
+fn log(request: &actix_web::HttpRequest, status: StatusCode, info: &RequestInfo) {
+    let took = info.started.elapsed();
+    if request.method() == Method::POST
+        && let (Some(state), Some(role)) = (request.app_data::<web::Data<State>>(), request.app_data::<Role>())
+        && let Some(counters) = state.counters(*role)
+    {
+        counters.add(took);
+    }
+    let route = request.match_pattern();
+    tracing::info!(
+        method = request.method().as_str(),
+        route = route.as_deref().unwrap_or("unmatched"),
+        status = status.as_u16(),
+        duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        request_id = info.id,
+        "request"
+    );
+}

@@ -1,0 +1,30 @@
+//! Resources that refuse other methods as such: 405, not 404.
+
+use actix_web::{FromRequest, Handler, Resource, Responder, web};
+
+use crate::error::{ApiError, ApiResult, Code};
+
+/// A path that answers GET and HEAD.
+pub fn get<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let resource = web::resource(path).route(web::head().to(handler.clone())).route(web::get().to(handler));
+    resource.default_service(web::to(|| async { refuse("GET") }))
+}
+
+/// A path that answers POST.
+pub fn post<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path).route(web::post().to(handler)).default_service(web::to(|| async { refuse("POST") }))
+}
+
+fn refuse(allowed: &str) -> ApiResult<String> {
+    Err(ApiError::new(Code::MethodNotAllowed, format!("this path answers {allowed} alone")))
+}

@@ -1,0 +1,116 @@
+//! Health of one service, and what its root path says.
+
+use std::fs;
+
+use actix_web::{HttpResponse, http::StatusCode, web};
+use facesocial_types::Service;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{config::Role, state::State};
+
+/// Version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Health of one service.
+#[derive(Debug, Serialize)]
+pub struct Health {
+    /// `healthy`, `starting` or `unavailable`.
+    pub status: &'static str,
+    /// The service's name in the original.
+    pub service: &'static str,
+    /// Version of this program.
+    pub version: &'static str,
+    /// Whether its networks are loaded.
+    pub model_loaded: bool,
+    /// The networks and their versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Why it cannot answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// This version computes on the processor alone.
+    pub gpu_available: bool,
+    /// Memory of the whole process.
+    pub memory_usage: Value,
+    /// Seconds since the server started.
+    pub uptime: f64,
+    /// The same under the name in the original's README.
+    pub uptime_seconds: f64,
+    /// POST requests on the service's own port.
+    pub requests_processed: u64,
+    /// Their mean time.
+    pub average_response_time_ms: f64,
+}
+
+impl Health {
+    /// Health of `service` now.
+    pub fn of(state: &State, service: Service) -> Self {
+        let (status, model, reason) = match state.ready().map(|loaded| loaded.model(service)) {
+            Ok(Ok(model)) => ("healthy", Some(model.to_owned()), None),
+            Ok(Err(reason)) => ("unavailable", None, Some(reason.to_owned())),
+            Err(error) => ("starting", None, Some(error.detail.into_owned())),
+        };
+        let (requests, mean_ms) = state.counters(Role::Service(service)).map(|c| c.read()).unwrap_or_default();
+        let uptime = state.started.elapsed().as_secs_f64().round();
+        Self {
+            status,
+            service: full_name(service),
+            version: VERSION,
+            model_loaded: model.is_some(),
+            model,
+            reason,
+            gpu_available: false,
+            memory_usage: memory_usage(),
+            uptime,
+            uptime_seconds: uptime,
+            requests_processed: requests,
+            average_response_time_ms: mean_ms,
+        }
+    }
+
+    /// Whether requests can be answered.
+    pub fn is_healthy(&self) -> bool {
+        self.status == "healthy"
+    }
+
+    /// 200 or, so that `curl -f` sees it, 503.
+    pub fn response(&self) -> HttpResponse {
+        let status = if self.is_healthy() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        HttpResponse::build(status).json(self)
+    }
+}
+
+/// Memory of the process in MiB, where the system tells.
+pub fn memory_usage() -> Value {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    json!({ "rss_mb": kib.map(|kib| kib / 1024) })
+}
+
+/// The service's name in the original's health reports.
+pub fn full_name(service: Service) -> &'static str {
+    match service {
+        Service::Mediapipe => "mediapipe-face-detection",
+        Service::Yolo => "yolo-face-detection",
+        Service::Mtcnn => "mtcnn-face-detection",
+        Service::Recognition => "face-recognition",
+        Service::Antispoof => "antispoof",
+        Service::GenderAge => "gender-age",
+        Service::Deepfake => "deepfake-detection",
+    }
+}
+
+/// What a service's root path says.
+pub fn root(state: &State, service: Service, paths: &[&str]) -> web::Json<Value> {
+    let health = Health::of(state, service);
+    web::Json(json!({
+        "message": format!("FaceSocial {} service", full_name(service)),
+        "service": full_name(service),
+        "version": VERSION,
+        "status": if health.is_healthy() { "running" } else { health.status },
+        "capabilities": paths,
+        "health_check": "/health",
+    }))
+}

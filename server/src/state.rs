@@ -1,0 +1,299 @@
+//! What all requests share: the networks, the compute pool, the memory for uploads.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use facesocial_imaging::Photo;
+use facesocial_pipeline::{DetectOptions, LoadOptions, Pipeline, ServiceStatus};
+use facesocial_types::{Detector, Service};
+use futures_util::{StreamExt, stream};
+use image::RgbImage;
+
+use crate::{
+    config::{Config, Limits, Role},
+    error::{ApiError, ApiResult, Code},
+    extract::Upload,
+    pool::ComputePool,
+};
+
+/// The loaded networks.
+pub struct Loaded {
+    /// The use cases.
+    pub pipeline: Pipeline,
+    status: Vec<ServiceStatus>,
+    detection_ms: BTreeMap<&'static str, f64>,
+}
+
+impl Loaded {
+    /// Loads the networks and runs each once.
+    ///
+    /// # Errors
+    /// No weights, damaged weights, a network that fails.
+    pub fn load(options: &LoadOptions) -> facesocial_pipeline::Result<Self> {
+        let pipeline = Pipeline::load(options)?;
+        pipeline.warm_up()?;
+        let status = pipeline.status();
+        let blank = RgbImage::from_pixel(640, 480, image::Rgb([128; 3]));
+        let mut detection_ms = BTreeMap::new();
+        for detector in [Detector::Mediapipe, Detector::Yolo, Detector::Mtcnn, Detector::Auto] {
+            let started = Instant::now();
+            if pipeline.detect(&blank, &DetectOptions { detector, ..DetectOptions::default() }).is_ok() {
+                detection_ms.insert(detector.as_str(), milliseconds(started.elapsed()));
+            }
+        }
+        Ok(Self { pipeline, status, detection_ms })
+    }
+
+    /// The network that answers for `service`.
+    ///
+    /// # Errors
+    /// The sentence that says why none does.
+    pub fn model(&self, service: Service) -> Result<&str, &str> {
+        let found = self.status.iter().find(|s| s.service == service).map(|s| &s.model);
+        found.map_or(Err("this service is not known to the pipeline"), |m| m.as_deref().map_err(String::as_str))
+    }
+
+    /// Refuses a request whose service has no weights, before its upload is read.
+    ///
+    /// # Errors
+    /// [`Code::ModelUnavailable`].
+    pub fn require(&self, service: Service) -> ApiResult<()> {
+        let missing = |reason: &str| ApiError::new(Code::ModelUnavailable, format!("{service}: {reason}"));
+        self.model(service).map(drop).map_err(missing)
+    }
+
+    /// Milliseconds that a detector took at start-up for a 640 x 480 photo without a face; `None` if it cannot run.
+    pub fn detection_ms(&self, detector: Detector) -> Option<f64> {
+        self.detection_ms.get(detector.as_str()).copied()
+    }
+}
+
+/// What all requests share.
+pub struct State {
+    /// What a request may cost.
+    pub limits: Limits,
+    /// The services that run here.
+    pub services: Vec<Service>,
+    /// When the server started.
+    pub started: Instant,
+    loaded: OnceLock<Arc<Loaded>>,
+    stopping: AtomicBool,
+    pool: ComputePool,
+    memory: Arc<UploadMemory>,
+    counters: BTreeMap<String, Counters>,
+}
+
+impl State {
+    /// The state before the networks are loaded.
+    pub fn new(config: &Config) -> Self {
+        let limits = config.limits.clone();
+        Self {
+            services: config.services.clone(),
+            started: Instant::now(),
+            loaded: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            pool: ComputePool::new(limits.compute_threads, limits.waiting, limits.request_timeout),
+            memory: Arc::new(UploadMemory { used: AtomicUsize::new(0), limit: limits.upload_memory }),
+            counters: config.listeners.iter().map(|(role, _)| (role.to_string(), Counters::default())).collect(),
+            limits,
+        }
+    }
+
+    /// Opens the server for requests.
+    pub fn set_loaded(&self, loaded: Loaded) {
+        // A second call would be a second start-up, which does not happen; the first networks stay.
+        let _ = self.loaded.set(Arc::new(loaded));
+    }
+
+    /// Turns readiness off for good: the server is about to stop.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The networks, also while the server stops: requests under way are finished.
+    ///
+    /// # Errors
+    /// [`Code::NotReady`] until they are loaded and have run once.
+    pub fn loaded(&self) -> ApiResult<&Arc<Loaded>> {
+        self.loaded.get().ok_or_else(|| ApiError::new(Code::NotReady, "the networks are still being loaded"))
+    }
+
+    /// Whether new requests should be sent here.
+    ///
+    /// # Errors
+    /// [`Code::NotReady`] while the networks are loaded and while the server stops.
+    pub fn ready(&self) -> ApiResult<&Arc<Loaded>> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(ApiError::new(Code::NotReady, "the server is stopping"));
+        }
+        self.loaded()
+    }
+
+    /// Memory for one upload; grows as the upload arrives.
+    pub fn reserve(&self) -> Reservation {
+        Reservation { memory: Arc::clone(&self.memory), bytes: 0 }
+    }
+
+    /// The counters of the listener for `role`.
+    pub fn counters(&self, role: Role) -> Option<&Counters> {
+        self.counters.get(&role.to_string())
+    }
+
+    /// Decodes one upload and lets `work` answer for it, both on the compute pool.
+    ///
+    /// # Errors
+    /// The upload is no usable image, the server is busy, or `work` fails.
+    pub async fn photo<T: Send + 'static>(
+        &self,
+        upload: Upload,
+        work: impl FnOnce(&Loaded, &Photo) -> ApiResult<T> + Send + 'static,
+    ) -> ApiResult<T> {
+        let loaded = Arc::clone(self.loaded()?);
+        let limits = self.limits.clone();
+        self.pool.admit(1)?.run(move || work(&loaded, &upload.decode(&limits)?)).await
+    }
+
+    /// [`Self::photo`] for two photos that are answered together.
+    ///
+    /// # Errors
+    /// As [`Self::photo`].
+    pub async fn pair<T: Send + 'static>(
+        &self,
+        uploads: [Upload; 2],
+        work: impl FnOnce(&Loaded, [Photo; 2]) -> ApiResult<T> + Send + 'static,
+    ) -> ApiResult<T> {
+        let loaded = Arc::clone(self.loaded()?);
+        let limits = self.limits.clone();
+        let [a, b] = uploads;
+        self.pool.admit(2)?.run(move || work(&loaded, [a.decode(&limits)?, b.decode(&limits)?])).await
+    }
+
+    /// [`Self::photo`] for each of many uploads, at most `concurrent` at a time, answers in the order of the uploads.
+    ///
+    /// # Errors
+    /// The server is busy. What fails for one photo alone is told in its place.
+    pub async fn photos<T: Send + 'static>(
+        &self,
+        uploads: Vec<Upload>,
+        concurrent: usize,
+        work: impl Fn(&Loaded, &Photo) -> ApiResult<T> + Send + Sync + 'static,
+    ) -> ApiResult<Vec<Item<T>>> {
+        let loaded = Arc::clone(self.loaded()?);
+        let ticket = self.pool.admit(uploads.len())?;
+        let work = Arc::new(work);
+        let jobs = uploads.into_iter().enumerate().map(|(index, upload)| {
+            let (loaded, limits, work) = (Arc::clone(&loaded), self.limits.clone(), Arc::clone(&work));
+            let filename = upload.filename().map(str::to_owned);
+            let answer = ticket.run(move || work(&loaded, &upload.decode(&limits)?));
+            async move { Item { index, filename, answer: answer.await } }
+        });
+        Ok(stream::iter(jobs).buffered(concurrent.clamp(1, self.limits.compute_threads)).collect().await)
+    }
+}
+
+/// The answer for one photo of a batch.
+#[derive(Debug)]
+pub struct Item<T> {
+    /// Its place in the batch, from 0.
+    pub index: usize,
+    /// The name that the client gave it.
+    pub filename: Option<String>,
+    /// The answer, or why there is none.
+    pub answer: ApiResult<T>,
+}
+
+/// Requests answered by one listener, for its health report.
+#[derive(Debug, Default)]
+pub struct Counters {
+    requests: AtomicU64,
+    microseconds: AtomicU64,
+}
+
+impl Counters {
+    /// Counts one request.
+    pub fn add(&self, took: Duration) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.microseconds.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Requests, and their mean time in milliseconds.
+    pub fn read(&self) -> (u64, f64) {
+        let requests = self.requests.load(Ordering::Relaxed);
+        let total = self.microseconds.load(Ordering::Relaxed) as f64 / 1000.0;
+        (requests, if requests == 0 { 0.0 } else { total / requests as f64 })
+    }
+}
+
+/// Bytes of all uploads that are being read or wait.
+#[derive(Debug)]
+struct UploadMemory {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+/// A part of the upload memory, given back when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    memory: Arc<UploadMemory>,
+    bytes: usize,
+}
+
+impl Reservation {
+    /// Takes `bytes` more.
+    ///
+    /// # Errors
+    /// [`Code::Overloaded`] if all uploads together would hold more than they may.
+    pub fn grow(&mut self, bytes: usize) -> ApiResult<()> {
+        let before = self.memory.used.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        if before.saturating_add(bytes) > self.memory.limit {
+            return Err(ApiError::new(Code::Overloaded, "the memory for uploads is in use; try again later"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.memory.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Duration in milliseconds, with two digits after the point.
+pub fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e5).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upload_memory_is_bounded_and_given_back() {
+        let memory = Arc::new(UploadMemory { used: AtomicUsize::new(0), limit: 100 });
+        let reserve = || Reservation { memory: Arc::clone(&memory), bytes: 0 };
+        let mut first = reserve();
+        first.grow(80).unwrap();
+        let mut second = reserve();
+        assert_eq!(second.grow(30).unwrap_err().code, Code::Overloaded);
+        drop(second);
+        first.grow(20).unwrap();
+        drop(first);
+        assert_eq!(memory.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_mean_of_no_requests_is_zero() {
+        let counters = Counters::default();
+        assert_eq!(counters.read(), (0, 0.0));
+        counters.add(Duration::from_millis(10));
+        counters.add(Duration::from_millis(30));
+        assert_eq!(counters.read(), (2, 20.0));
+    }
+}
