@@ -106,6 +106,5 @@ def write_golden(name, golden, framework, script, weights=None):
 
 if __name__ == "__main__":
     for name, shape in [("conv1.weight", (2, 3, 1, 1)), ("bn.running_var", (3,)), ("prelu.weight", (2,))]:
-        print(name, [v.item().hex() for v in values(name, shape).reshape(-1)])
         print(name, [f"{v:08x}" for v in values(name, shape).reshape(-1).view(np.uint32)])
-    print("photo", list(pixels("photo", (6,))))
+    print("photo", pixels("photo", (6,)).tolist())

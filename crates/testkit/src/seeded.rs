@@ -124,3 +124,23 @@ const fn split_mix(counter: u64) -> u64 {
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers that `python models-src/seeded.py` prints.
+    #[test]
+    fn python_gives_the_same_values() {
+        let bits = |name: &str, shape: &[usize]| -> Vec<u32> {
+            values(name, shape, Kind::of(name, shape)).into_iter().map(f32::to_bits).collect()
+        };
+        assert_eq!(
+            bits("conv1.weight", &[2, 3, 1, 1]),
+            [0xBFAE_079A, 0x3F5B_E224, 0xBE6D_02C1, 0xBEF2_1F47, 0x3E89_F94F, 0xBF6D_2A85]
+        );
+        assert_eq!(bits("bn.running_var", &[3]), [0x3FB8_E8B6, 0x3F3E_F267, 0x3F2F_EDC8]);
+        assert_eq!(bits("prelu.weight", &[2]), [0x3E51_B32F, 0x3EA8_0AA2]);
+        assert_eq!(pixels("photo", 6), [109, 210, 198, 68, 63, 59]);
+    }
+}
