@@ -14,9 +14,10 @@ static FONT: LazyLock<FontRef<'static>> = LazyLock::new(|| {
         .expect("the embedded font parses, as the tests show")
 });
 
-/// Height of a line for a photo of this size, in pixels: readable when the photo is shown about 800 pixels wide.
-fn line_height(image: &RgbImage) -> f32 {
-    (image.width().max(image.height()) as f32 / 48.0).max(13.0)
+/// Smallest and largest height of a line in pixels: readable when the photo is shown about 1000 pixels wide.
+fn line_heights(image: &RgbImage) -> (f32, f32) {
+    let longer = image.width().max(image.height()) as f32;
+    ((longer / 85.0).max(11.0), (longer / 55.0).max(13.0))
 }
 
 /// A line's glyphs from x = 0 on its baseline, and its width.
@@ -54,10 +55,12 @@ pub(crate) fn caption(image: &mut RgbImage, anchor: &BBox, lines: &[String], col
     if lines.is_empty() || ![anchor.x, anchor.y, anchor.width, anchor.height].iter().all(|v| v.is_finite()) {
         return;
     }
-    // A label wider or higher than the photo is set smaller until it fits.
     let widest = |size: f32| lines.iter().map(|l| shape(l, size).1).fold(0.0, f32::max);
     let margin = |size: f32| size * 0.35;
-    let mut size = line_height(image);
+    // In a group, labels much wider than their face would cover the neighbours.
+    let (smallest, largest) = line_heights(image);
+    let mut size = (largest * 1.6 * anchor.width / widest(largest)).clamp(smallest, largest);
+    // A label wider or higher than the photo is set smaller still.
     let room = (image.width() as f32 / (widest(size) + 2.0 * margin(size)))
         .min(image.height() as f32 / (size * 1.2 * lines.len() as f32 + margin(size)));
     size *= room.min(1.0);
