@@ -4,22 +4,26 @@
 //! No globals, no clock, no network access, no files but the weights. At the edge stand plain data: images of exactly the
 //! input size go in, plain structs come out, so callers never see a tensor unless they want to.
 
+pub mod adaface;
 pub mod blazeface;
 pub mod dlib_resnet;
 mod error;
 pub mod face_antispoofing;
 pub mod faceres;
+pub mod iresnet;
 pub mod mobilefacenet;
 pub mod mtcnn;
 pub mod nn;
 mod weights;
 
+pub use adaface::AdaFace;
 pub use blazeface::BlazeFace;
 pub use candle::Device;
 pub use dlib_resnet::DlibResNet;
 pub use error::{ModelError, Result};
 pub use face_antispoofing::FaceAntiSpoofing;
 pub use faceres::FaceRes;
+pub use iresnet::IResNet;
 pub use mobilefacenet::MobileFaceNet;
 pub use mtcnn::Mtcnn;
 pub use weights::Weights;
