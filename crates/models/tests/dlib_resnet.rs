@@ -121,6 +121,6 @@ fn the_manifest_counts_the_parameters() {
     assert_eq!(manifest["output"]["parameters"].as_integer(), i64::try_from(weights().parameters()).ok());
 }
 
-const BLOCK: Tolerance = Tolerance { abs: 1e-5, rel: 1e-4 };
-const STAGE: Tolerance = Tolerance { abs: 1e-5, rel: 1e-4 };
+const BLOCK: Tolerance = Tolerance { abs: 1.5e-5, rel: 1e-5 };
+const STAGE: Tolerance = Tolerance { abs: 3e-5, rel: 1e-5 };
 const EMBEDDING: Tolerance = Tolerance { abs: 1e-6, rel: 1e-5 };

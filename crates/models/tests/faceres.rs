@@ -129,5 +129,5 @@ fn the_manifest_counts_the_parameters() {
     assert_eq!(manifest["output"]["parameters"].as_integer(), i64::try_from(weights().parameters()).ok());
 }
 
-const STAGE: Tolerance = Tolerance { abs: 1e-4, rel: 1e-4 };
-const HEADS: Tolerance = Tolerance { abs: 1e-4, rel: 1e-4 };
+const STAGE: Tolerance = Tolerance { abs: 1.5e-4, rel: 1e-5 };
+const HEADS: Tolerance = Tolerance { abs: 1.5e-5, rel: 1e-5 };
