@@ -37,8 +37,9 @@ struct Template {
 }
 
 impl Template {
-    /// From the photo to the template: by both mouth corners if there are both, else by the mouth's centre.
-    fn fit(&self, marks: &Landmarks) -> Option<Similarity> {
+    /// Points of the photo and those of the template they belong to: both mouth corners if there are both, else the
+    /// mouth's centre.
+    fn pairs(&self, marks: &Landmarks) -> Option<(Vec<Point>, Vec<Point>)> {
         use LandmarkName::{LeftEye, MouthLeft, MouthRight, Nose, RightEye};
         let mut from = vec![marks.get(LeftEye)?, marks.get(RightEye)?, marks.get(Nose)?];
         let mut to = vec![self.left_eye, self.right_eye, self.nose];
@@ -49,7 +50,7 @@ impl Template {
             from.push(marks.mouth_center()?);
             to.push(self.mouth_left.midpoint(self.mouth_right));
         }
-        Similarity::estimate(&from, &to)
+        Some((from, to))
     }
 
     fn map(&self, f: impl Fn(Point) -> Point) -> Self {
@@ -211,18 +212,21 @@ fn sample(image: &RgbImage, back: &Similarity, out: &mut RgbImage, fill: [u8; 3]
 /// Needs both eyes, the nose, and the mouth's corners or its centre; `None` without them or if they coincide.
 /// Landmarks go into the transform as they are, half-pixel shift and all: so did those of the networks' training.
 pub fn arcface_112(image: &RgbImage, landmarks: &Landmarks) -> Option<RgbImage> {
-    Some(warp(image, &ARCFACE.fit(landmarks)?, 112, 112, [0; 3]))
+    let (photo, template) = ARCFACE.pairs(landmarks)?;
+    Some(warp(image, &Similarity::estimate(&photo, &template)?, 112, 112, [0; 3]))
 }
 
 /// The face in the pose of dlib's `get_face_chip_details(shape, 150, 0.25)`: 150 x 150 pixels, black where the photo
 /// has nothing.
 ///
-/// dlib fits 43 or so of 68 landmarks; here the means of its eye points, the nose tip and the mouth stand for them.
+/// dlib fits 33 of 68 landmarks (no brows, no lower lip); here the means of its eye points, the nose tip and the mouth stand for them.
 /// Needs both eyes, the nose, and the mouth's corners or its centre; `None` without them or if they coincide.
 pub fn dlib_chip_150(image: &RgbImage, landmarks: &Landmarks) -> Option<RgbImage> {
     let chip = |v: f32| (DLIB_PADDING + v) / (2.0 * DLIB_PADDING + 1.0) * 150.0;
     let template = DLIB_MEAN_FACE.map(|p| Point::new(chip(p.x), chip(p.y)));
-    Some(warp(image, &template.fit(landmarks)?, 150, 150, [0; 3]))
+    let (photo, template) = template.pairs(landmarks)?;
+    // dlib fits the template to the photo, not the photo to the template.
+    Some(warp(image, &Similarity::estimate(&template, &photo)?.inverse(), 150, 150, [0; 3]))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use image::{
     codecs::{jpeg::JpegEncoder, png::PngEncoder},
 };
 
-/// A baseline JPEG without chroma loss beyond 4:2:0's own; `quality` 1..=100, values outside are clamped.
+/// A baseline JPEG; `quality` 1..=100, values outside are clamped.
 ///
 /// # Panics
 /// If a side is zero or longer than 65 535 pixels, which no decoded photo is.

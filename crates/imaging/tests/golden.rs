@@ -28,7 +28,6 @@ fn difference(got: &RgbImage, want: &RgbImage) -> (u8, f64) {
 
 fn assert_close(name: &str, got: &RgbImage, max: u8, mean: f64) {
     let found = difference(got, &picture(name));
-    println!("{name}: max {} mean {:.4}", found.0, found.1);
     assert!(found.0 <= max && found.1 <= mean, "{name}: max {}, mean {:.4}", found.0, found.1);
 }
 
