@@ -99,7 +99,8 @@ mod tests {
     #[tokio::test]
     async fn a_late_answer_is_an_error() {
         let pool = ComputePool::new(1, 1, Duration::from_millis(20));
-        let late = pool.admit(1).unwrap().run(|| {
+        let ticket = pool.admit(1).unwrap();
+        let late = ticket.run(|| {
             std::thread::sleep(Duration::from_millis(200));
             Ok(())
         });
