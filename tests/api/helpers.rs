@@ -1,0 +1,179 @@
+//! One server for all tests of this binary, and what tests do with it.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use facesocial::{
+    config::{Config, Limits, Role},
+    startup::{Application, Stopper},
+};
+use facesocial_types::Service;
+use reqwest::{
+    Client, Response,
+    multipart::{Form, Part},
+};
+use serde_json::Value;
+
+/// Networks of an unoptimised build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A running server.
+pub struct TestApp {
+    addresses: Vec<(Role, SocketAddr)>,
+    pub stopper: Stopper,
+    /// Resident memory once it was ready, in bytes.
+    pub memory_at_start: u64,
+}
+
+static APP: LazyLock<TestApp> = LazyLock::new(|| {
+    let app = spawn_app(config());
+    let ready = format!("http://{}/readyz", app.address(Role::Gateway));
+    let wait = async {
+        let begun = Instant::now();
+        while Client::new().get(&ready).send().await.unwrap().status() != 200 {
+            assert!(begun.elapsed() < PATIENCE, "the server did not become ready");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    // A thread of its own, because a test's runtime cannot block on another.
+    std::thread::scope(|scope| {
+        let runtime = || tokio::runtime::Runtime::new().unwrap();
+        scope.spawn(|| runtime().block_on(wait)).join().unwrap();
+    });
+    TestApp { memory_at_start: resident_memory(), ..app }
+});
+
+/// The server that most tests share, ready.
+pub fn app() -> &'static TestApp {
+    &APP
+}
+
+/// All services, every port free, the limits of a small server.
+pub fn config() -> Config {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let roles = [Role::Gateway].into_iter().chain(Service::ALL.iter().copied().map(Role::Service));
+    Config {
+        weights: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights")),
+        services: Service::ALL.to_vec(),
+        listeners: roles.map(|role| (role, any)).collect(),
+        limits: Limits {
+            image_bytes: 20 << 20,
+            pixels: 50_000_000,
+            batch: 20,
+            upload_memory: 1 << 30,
+            compute_threads: 2,
+            waiting: 64,
+            request_timeout: PATIENCE,
+            upload_timeout: Duration::from_secs(60),
+        },
+        shutdown_timeout: Duration::from_secs(30),
+    }
+}
+
+/// Starts a server on a thread of its own; it may not be ready yet.
+pub fn spawn_app(config: Config) -> TestApp {
+    let application = Application::build(config).unwrap();
+    let addresses = application.addresses().to_vec();
+    let stopper = application.stopper();
+    std::thread::spawn(|| {
+        tokio::runtime::Runtime::new().unwrap().block_on(application.run_until_stopped()).unwrap();
+    });
+    TestApp { addresses, stopper, memory_at_start: 0 }
+}
+
+impl TestApp {
+    pub fn address(&self, role: Role) -> SocketAddr {
+        self.addresses.iter().find(|(r, _)| *r == role).unwrap().1
+    }
+
+    pub fn gateway(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address(Role::Gateway))
+    }
+
+    pub fn service(&self, service: Service, path: &str) -> String {
+        format!("http://{}{path}", self.address(Role::Service(service)))
+    }
+
+    /// The server still answers, and holds no more memory than a few photos need. The client runs in this process too.
+    pub async fn assert_unharmed(&self) {
+        assert_eq!(get(self.gateway("/healthz")).await.status(), 200);
+        let grown = resident_memory().saturating_sub(self.memory_at_start);
+        assert!(grown < 512 << 20, "memory grew by {} MiB", grown >> 20);
+    }
+}
+
+/// Resident memory of this process in bytes; 0 where the system does not tell.
+pub fn resident_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+}
+
+/// A photo of `tests/images`.
+pub fn photo(name: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("images").join(name)).unwrap()
+}
+
+pub fn part(name: &str, bytes: Vec<u8>) -> Part {
+    Part::bytes(bytes).file_name(name.to_owned())
+}
+
+/// A form with one photo of `tests/images` in the field `file`.
+pub fn form(name: &str) -> Form {
+    Form::new().part("file", part(name, photo(name)))
+}
+
+/// A form with photos of `tests/images` in the field `files`.
+pub fn batch(names: &[&str]) -> Form {
+    names.iter().fold(Form::new(), |form, name| form.part("files", part(name, photo(name))))
+}
+
+pub async fn get(url: String) -> Response {
+    Client::new().get(url).send().await.unwrap()
+}
+
+pub async fn post(url: String, form: Form) -> Response {
+    Client::new().post(url).multipart(form).send().await.unwrap()
+}
+
+/// The JSON of a successful answer.
+pub async fn ok(response: Response) -> Value {
+    let status = response.status();
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
+/// Checks a whole problem document and gives its detail.
+pub async fn problem(response: Response, status: u16, code: &str) -> String {
+    let header = |name: &str| response.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
+    let (media_type, id, retry_after) = (header("content-type"), header("x-request-id"), header("retry-after"));
+    let found = response.status();
+    let body: Value = response.json().await.unwrap();
+    assert_eq!((found.as_u16(), body["code"].as_str()), (status, Some(code)), "{body}");
+    assert_eq!(media_type.as_deref(), Some("application/problem+json"));
+    assert_eq!(body["status"], status);
+    assert_eq!(body["type"], format!("urn:facesocial:problem:{code}"));
+    assert_eq!(body["request_id"].as_str(), id.as_deref());
+    assert_eq!(body["retryable"], retry_after.is_some());
+    assert!(body["title"].as_str().is_some_and(|t| !t.is_empty()));
+    assert_speaks_to_people(&body);
+    body["detail"].as_str().unwrap().to_owned()
+}
+
+/// No path, no debug print.
+pub fn assert_speaks_to_people(body: &Value) {
+    let text = body.to_string();
+    for inside in ["/home", "/root", "/usr", "/tmp", ".rs", "Some(", "Err(", "Error {", "panicked", "\\n"] {
+        assert!(!text.contains(inside), "{inside} in {text}");
+    }
+}
+
+pub fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}

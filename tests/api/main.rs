@@ -1,0 +1,8 @@
+//! The server over HTTP, with the networks that ship.
+
+mod bad_input;
+mod files;
+mod gateway;
+mod helpers;
+mod operation;
+mod services;
