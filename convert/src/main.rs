@@ -213,8 +213,7 @@ impl Places {
 fn manifests(root: &Path, only: &[String]) -> anyhow::Result<Vec<Manifest>> {
     let models_src = root.join("models-src");
     if only.is_empty() {
-        let mut all = Manifest::open_all(&models_src)?;
-        all.retain(|m| m.profile == Profile::Bundled);
+        let all = Manifest::open_all(&models_src)?;
         if all.is_empty() {
             bail!("{} has no manifest with profile \"bundled\"", models_src.display());
         }
@@ -225,11 +224,10 @@ fn manifests(root: &Path, only: &[String]) -> anyhow::Result<Vec<Manifest>> {
         if !path.is_file() {
             bail!("no network {name}: {} is absent", path.display());
         }
-        let manifest = Manifest::open(&path)?;
-        if manifest.profile != Profile::Bundled {
+        if Manifest::profile_of(&path)? != Profile::Bundled {
             bail!("{name} is of the full profile, which is not converted here");
         }
-        Ok(manifest)
+        Ok(Manifest::open(&path)?)
     };
     only.iter().map(open).collect()
 }

@@ -201,7 +201,21 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Reads `<models_src>/*/manifest.toml`, sorted by name.
+    /// Reads only the profile: a manifest of the full profile has sources and fields that are not read here.
+    ///
+    /// # Errors
+    /// [`ConvertError::Io`], [`ConvertError::Manifest`].
+    pub fn profile_of(path: &Path) -> Result<Profile> {
+        #[derive(Deserialize)]
+        struct Head {
+            profile: Profile,
+        }
+        let text = fs::read_to_string(path).map_err(ConvertError::io(path))?;
+        let fault = |e: toml::de::Error| ConvertError::Manifest { path: path.to_owned(), reason: e.to_string() };
+        Ok(toml::from_str::<Head>(&text).map_err(fault)?.profile)
+    }
+
+    /// Reads `<models_src>/*/manifest.toml` of the bundled profile, sorted by name.
     ///
     /// # Errors
     /// As [`Self::open`]; [`ConvertError::Manifest`] if two manifests write the same file.
@@ -216,6 +230,9 @@ impl Manifest {
         paths.sort();
         let mut manifests: Vec<Self> = Vec::new();
         for path in paths {
+            if Self::profile_of(&path)? == Profile::Full {
+                continue;
+            }
             let manifest = Self::open(&path)?;
             if let Some(other) = manifests.iter().find(|m| m.output.file == manifest.output.file) {
                 let reason = format!("output.file {:?} is also that of {}", manifest.output.file, other.name);
@@ -322,6 +339,19 @@ parameters = 2
         assert_eq!(manifest.source_line(), "npm @scope/tiny 1.0.0 package/tiny.tflite");
         assert_eq!(manifest.rules[0].action, Action::Keep { to: "$1.weight".into(), layout: Layout::Ohwi });
         assert_eq!(manifest.rules[1].action, Action::LeaveOut { reason: "fixed in the module".into() });
+    }
+
+    #[test]
+    fn manifests_of_the_full_profile_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let foreign = "name = \"big\"\nprofile = \"full\"\n[source]\nregistry = \"huggingface\"\n";
+        for (name, text) in [("tiny", manifest_text("").as_str()), ("big", foreign)] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            fs::write(dir.path().join(name).join("manifest.toml"), text).unwrap();
+        }
+        let names: Vec<_> = Manifest::open_all(dir.path()).unwrap().into_iter().map(|m| m.name).collect();
+        assert_eq!(names, ["tiny"]);
+        assert_eq!(Manifest::profile_of(&dir.path().join("big/manifest.toml")).unwrap(), Profile::Full);
     }
 
     #[test]
