@@ -343,7 +343,7 @@ impl Mtcnn {
     }
 
     /// R-Net's probability and regression of each box; `None` for one outside the image.
-    fn rnet_on(&self, image: &RgbImage, boxes: &[Corners]) -> Result<Vec<Option<(f32, [f32; 4])>>> {
+    fn rnet_on(&self, image: &RgbImage, boxes: &[Corners]) -> Result<Vec<Option<Judged>>> {
         self.on_crops(image, boxes, RNET_SIZE, |xs| {
             let (regression, probability) = self.rnet.forward(xs)?;
             let (regression, probability) = (finite(&regression)?, finite(&probability)?);
@@ -423,6 +423,9 @@ impl Mtcnn {
         Ok(self.output(image, &moved, config)?.into_iter().map(|found| found.map(|f| f.face())).collect())
     }
 }
+
+/// R-Net's answer: probability of a face and box regression.
+type Judged = (f32, [f32; 4]);
 
 /// O-Net's answer.
 #[derive(Debug, Clone, Copy)]
