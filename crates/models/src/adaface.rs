@@ -3,8 +3,8 @@
 //! Paper: <https://arxiv.org/abs/2204.00964>.
 //! Reference: <https://github.com/mk-minchul/AdaFace>, `net.py` at c60eaa7 (MIT; see `models-src/adaface-ir101`).
 //!
-//! In: 112 x 112 aligned faces, BGR, `(x / 255 - 0.5) / 0.5`. Out: 512 values, not normalised: faces are compared by
-//! the cosine, and the length grows with the quality of the image.
+//! In: 112 x 112 aligned faces, `(x / 255 - 0.5) / 0.5`, BGR for the authors' checkpoints. Out: 512 values, not
+//! normalised: faces are compared by the cosine, and the length grows with the quality of the image.
 //!
 //! Axes: `n` batch, `c` channels, `h` rows, `w` columns.
 //!
@@ -23,8 +23,10 @@ use crate::{
 
 pub use crate::iresnet::{EMBEDDING_LEN, INPUT_SIZE};
 
-/// AdaFace's preprocessing.
-pub const NORMALIZE: Normalize = Normalize { order: ChannelOrder::Bgr, mean: [127.5; 3], std: [127.5; 3] };
+/// AdaFace's preprocessing, for a checkpoint trained on this order of channels.
+pub const fn normalize(order: ChannelOrder) -> Normalize {
+    Normalize { order, mean: [127.5; 3], std: [127.5; 3] }
+}
 
 /// What published checkpoints put before the names of `net.py`: nothing, or the wrappers of cvlface.
 const PREFIXES: [&str; 3] = ["", "net", "model.net"];
@@ -53,15 +55,21 @@ fn unit(vb: &VarBuilder<'_>, c_in: usize, c_out: usize, stride: usize) -> Result
 
 /// The network.
 #[derive(Debug, Clone)]
-pub struct AdaFace(Backbone);
+pub struct AdaFace {
+    backbone: Backbone,
+    order: ChannelOrder,
+}
 
 impl AdaFace {
     /// Reads the weights of IR-101, under the names of `net.py` or of cvlface's wrappers (`net.` or `model.net.` before
     /// each).
     ///
+    /// `order` is that of the training, which no name tells: the authors' own checkpoints take BGR, those of cvlface RGB,
+    /// as the `color_space` of their configuration says.
+    ///
     /// # Errors
     /// A missing key or another shape.
-    pub fn load(vb: VarBuilder<'_>) -> Result<Self> {
+    pub fn load(vb: VarBuilder<'_>, order: ChannelOrder) -> Result<Self> {
         let under = |prefix: &str| if prefix.is_empty() { vb.clone() } else { vb.pp(prefix) };
         let vb = PREFIXES
             .into_iter()
@@ -80,7 +88,7 @@ impl AdaFace {
             layers.push(layer);
         }
         let (input, output) = (vb.pp("input_layer"), vb.pp("output_layer"));
-        Ok(Self(Backbone {
+        let backbone = Backbone {
             conv1: conv2d_bn(input.pp("0"), input.pp("1"), (3, CHANNELS[0]), (3, 3), conv3x3(1), BN_EPS)?,
             prelu: prelu(input.pp("2"), CHANNELS[0])?,
             layers,
@@ -89,7 +97,8 @@ impl AdaFace {
             features: batch_norm_plain(output.pp("4"), EMBEDDING_LEN, BN_EPS)?,
             dtype: vb.dtype(),
             device: vb.device().clone(),
-        }))
+        };
+        Ok(Self { backbone, order })
     }
 
     /// The activations in order: stem `[n, 64, 112, 112]`, then the four widths `[n, 64, 56, 56]`, `[n, 128, 28, 28]`,
@@ -98,7 +107,7 @@ impl AdaFace {
     /// # Errors
     /// Another number of input channels.
     pub fn stages(&self, xs: &Tensor) -> Result<Vec<Tensor>> {
-        self.0.stages(xs)
+        self.backbone.stages(xs)
     }
 
     /// `[n, 3, 112, 112] -> [n, 512]`
@@ -106,7 +115,7 @@ impl AdaFace {
     /// # Errors
     /// Another input shape.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        self.0.forward(xs)
+        self.backbone.forward(xs)
     }
 
     /// Embeddings of aligned 112 x 112 faces in the order given: 512 values each, not normalised.
@@ -115,6 +124,6 @@ impl AdaFace {
     /// [`ModelError::InputSize`](crate::ModelError::InputSize), [`ModelError::NotFinite`](crate::ModelError::NotFinite),
     /// or a failed tensor operation.
     pub fn embed(&self, faces: &[RgbImage]) -> Result<Vec<Vec<f32>>> {
-        self.0.embed(faces, NORMALIZE, "adaface")
+        self.backbone.embed(faces, normalize(self.order), "adaface")
     }
 }

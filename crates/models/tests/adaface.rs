@@ -5,24 +5,31 @@ mod full;
 use std::sync::LazyLock;
 
 use candle::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
 use facesocial_models::{
-    AdaFace, ModelError,
-    adaface::{EMBEDDING_LEN, INPUT_SIZE, NORMALIZE},
+    AdaFace, ModelError, Result,
+    adaface::{EMBEDDING_LEN, INPUT_SIZE, normalize},
+    nn::ChannelOrder,
 };
-use facesocial_testkit::Tolerance;
+use facesocial_testkit::{Tolerance, assert_close};
 use full::{Precision, Reference, assert_batch_agrees, pictures};
 
 const IR101: Reference = Reference { name: "adaface-ir101", gain: 0.4, step: 397 };
 /// Three times the worst difference measured.
 const TOLERANCE: Tolerance = Tolerance { abs: 1.5e-5, rel: 0.0 };
 
-static NETWORK: LazyLock<AdaFace> = LazyLock::new(|| IR101.load(Precision::F32, AdaFace::load));
+static NETWORK: LazyLock<AdaFace> = LazyLock::new(|| IR101.load(Precision::F32, authors));
 
 /// Of three pictures at once.
 static EMBEDDINGS: LazyLock<Vec<Vec<f32>>> = LazyLock::new(|| NETWORK.embed(&pictures(3, INPUT_SIZE, 16)).unwrap());
 
+/// As the authors' checkpoints, and their `inference.py`, which the reference follows.
+fn authors(vb: VarBuilder<'_>) -> Result<AdaFace> {
+    AdaFace::load(vb, ChannelOrder::Bgr)
+}
+
 fn input() -> Tensor {
-    NORMALIZE.batch(&pictures(1, INPUT_SIZE, 16), INPUT_SIZE, DType::F32, &Device::Cpu).unwrap()
+    normalize(ChannelOrder::Bgr).batch(&pictures(1, INPUT_SIZE, 16), INPUT_SIZE, DType::F32, &Device::Cpu).unwrap()
 }
 
 #[test]
@@ -39,7 +46,7 @@ fn embeddings_are_the_references() {
 
 #[test]
 fn half_precision_weights_keep_the_direction() {
-    let network = IR101.load(Precision::F16, AdaFace::load);
+    let network = IR101.load(Precision::F16, authors);
     let loose = Tolerance { abs: f32::INFINITY, rel: 0.0 };
     IR101.assert_output(&network.embed(&pictures(3, INPUT_SIZE, 16)).unwrap(), loose, 0.999);
 }
@@ -58,13 +65,22 @@ fn shapes_are_the_documented_ones() {
 }
 
 #[test]
-fn names_with_the_wrappers_prefix_are_read_too() {
+fn wrapped_names_and_the_other_channel_order_are_read_too() {
+    let mut faces = pictures(3, INPUT_SIZE, 16);
+    faces.iter_mut().flat_map(|face| face.pixels_mut()).for_each(|pixel| pixel.0.reverse());
     for prefix in ["net", "model.net"] {
-        IR101.load_prefixed(prefix, AdaFace::load);
+        let network = IR101.load_prefixed(prefix, |vb| AdaFace::load(vb, ChannelOrder::Rgb));
+        let embeddings = network.embed(&faces[..1]).unwrap();
+        assert_close(prefix, &embeddings[0], &EMBEDDINGS[0], Tolerance { abs: 1e-6, rel: 1e-6 });
     }
 }
 
 #[test]
 fn parameters_are_the_published_number() {
     assert_eq!(IR101.parameters(), 65_150_912);
+}
+
+#[test]
+fn module_manifest_and_card_agree() {
+    full::assert_documented("adaface-ir101");
 }

@@ -75,3 +75,10 @@ fn parameters_are_the_published_number() {
     assert_eq!(IRESNET100.parameters(), 65_156_160);
     assert_eq!(IRESNET50.parameters(), 43_590_848);
 }
+
+#[test]
+fn module_manifest_and_card_agree() {
+    for network in ["arcface-iresnet100", "arcface-iresnet50"] {
+        full::assert_documented(network);
+    }
+}
