@@ -8,12 +8,12 @@ use image::RgbImage;
 use crate::batch::{failed, over_faces};
 
 /// Side of the crop against the longer side of the face box; chosen on the UTKFace development images.
-const CROP_FACTOR: f32 = 1.3;
+const CROP_FACTOR: f32 = 1.2;
 /// Side of the network's input.
 const SIDE: u32 = 224;
 
 /// The part of the photo that FaceRes looks at: an upright square around the face.
-pub(crate) fn crop(image: &RgbImage, face: &Face) -> RgbImage {
+fn crop(image: &RgbImage, face: &Face) -> RgbImage {
     imaging::crop_resize(image, &face.bbox.square(CROP_FACTOR), SIDE, SIDE, [0; 3], Sampling::Area)
 }
 

@@ -1,6 +1,9 @@
 //! Three-stage detection: BlazeFace screens, the primary detector finds, MTCNN refines and gives landmarks.
 
-use facesocial_engine::{Engine, EngineError, Network, models::BlazeFace, models::mtcnn};
+use facesocial_engine::{
+    Engine, EngineError, Network,
+    models::{BlazeFace, blazeface::weighted_nms, mtcnn},
+};
 use facesocial_imaging::{self as imaging, Sampling};
 use facesocial_types::{BBox, Detection, Detector, Face, Landmarks, Service};
 use image::RgbImage;
@@ -71,7 +74,7 @@ pub(crate) fn screen_id(engine: &Engine) -> facesocial_engine::Result<String> {
     Ok(format!("{}+{}", engine.blazeface_short.id()?, engine.blazeface_full.id()?))
 }
 
-/// BlazeFace in both ranges; a face that both see is taken from the range that is surer of it.
+/// BlazeFace in both ranges; where both see a face, their answers are averaged as one range's overlapping answers are.
 fn screen(engine: &Engine, image: &RgbImage, min_score: f32) -> facesocial_engine::Result<Vec<Face>> {
     let (short, full) = rayon::join(
         || blazeface(&engine.blazeface_short, image, min_score),
@@ -79,7 +82,7 @@ fn screen(engine: &Engine, image: &RgbImage, min_score: f32) -> facesocial_engin
     );
     let mut faces = short?;
     faces.extend(full?);
-    Ok(suppress(faces))
+    Ok(weighted_nms(faces, SAME_FACE_IOU))
 }
 
 fn one_range(network: &Network<BlazeFace>, image: &RgbImage, min_score: f32) -> Result<(String, Vec<Face>)> {
@@ -90,7 +93,8 @@ fn one_range(network: &Network<BlazeFace>, image: &RgbImage, min_score: f32) -> 
 fn blazeface(network: &Network<BlazeFace>, image: &RgbImage, min_score: f32) -> facesocial_engine::Result<Vec<Face>> {
     network.run(|n| {
         let side = n.input_size();
-        let boxed = imaging::letterbox(image, side, side, [0; 3], Sampling::Bilinear);
+        // Averaged, not sampled: a photo is many times larger than the input, and sampling would alias.
+        let boxed = imaging::letterbox(image, side, side, [0; 3], Sampling::Area);
         let faces = n.detect(std::slice::from_ref(&boxed.image), min_score)?.into_iter().flatten();
         Ok(faces
             .map(|face| Face {

@@ -9,6 +9,8 @@ use crate::batch::{failed, over_faces};
 
 /// Side of the network's input.
 const SIDE: u32 = 256;
+/// How much larger than the face box the crop is: the network was made for crops that show the whole head.
+const CROP_FACTOR: f32 = 1.2;
 /// The network's raw score at which live and attack are equally likely on the development crops.
 const MIDPOINT: f32 = 0.5;
 /// Steepness of the logistic curve that maps raw scores to probabilities, fitted on the development crops.
@@ -26,7 +28,7 @@ pub(crate) fn assess(engine: &Engine, image: &RgbImage, faces: &[Face]) -> Vec<O
     };
     over_faces(
         faces,
-        |face| Some(imaging::crop_resize(image, &face.bbox, SIDE, SIDE, [0; 3], Sampling::Bilinear)),
+        |face| Some(imaging::crop_resize(image, &face.bbox.scaled(CROP_FACTOR), SIDE, SIDE, [0; 3], Sampling::Area)),
         |crops| engine.face_antispoofing.run(|n| n.score(crops)),
         |raw| {
             let score = probability_live(raw);

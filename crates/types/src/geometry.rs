@@ -93,6 +93,12 @@ impl BBox {
         self.intersection(&Self::new(0.0, 0.0, width as f32, height as f32))
     }
 
+    /// The same centre, both sides multiplied by `factor`.
+    pub fn scaled(&self, factor: f32) -> Self {
+        let (c, width, height) = (self.center(), self.width * factor, self.height * factor);
+        Self::new(c.x - width / 2.0, c.y - height / 2.0, width, height)
+    }
+
     /// A square around the same centre whose side is `factor` times the longer side.
     pub fn square(&self, factor: f32) -> Self {
         let side = self.width.max(self.height) * factor;
@@ -215,6 +221,7 @@ mod tests {
         let b = BBox::new(10.0, 20.0, 30.0, 40.0);
         let s = b.square(1.5);
         assert_eq!((s.width, s.height, s.center()), (60.0, 60.0, b.center()));
+        assert_eq!((b.scaled(2.0).width, b.scaled(2.0).height, b.scaled(2.0).center()), (60.0, 80.0, b.center()));
         let c = s.clipped(50, 50);
         assert!(c.x >= 0.0 && c.y >= 0.0 && c.right() <= 50.0 && c.bottom() <= 50.0);
     }

@@ -142,7 +142,10 @@ mod tests {
     fn names_parse_and_a_wrong_one_lists_the_allowed() {
         assert_eq!("Gender_Age".parse(), Ok(Analyzer::GenderAge));
         let err = "foo".parse::<Detector>().unwrap_err().to_string();
-        assert_eq!(err, "unknown detector \"foo\"; allowed are auto, mediapipe, mediapipe_short, mediapipe_full, yolo, mtcnn");
+        assert_eq!(
+            err,
+            "unknown detector \"foo\"; allowed are auto, mediapipe, mediapipe_short, mediapipe_full, yolo, mtcnn"
+        );
     }
 
     #[test]
