@@ -27,7 +27,7 @@ use crate::{
 pub const INPUT_SIZE: u32 = 128;
 /// Mean and deviation of the training images, 0.5931, 0.4690, 0.4229 and 0.2471, 0.2214, 0.2157 of 255.
 pub const NORMALIZE: Normalize =
-    Normalize { order: ChannelOrder::Rgb, mean: [151.2405, 119.5950, 107.8395], std: [63.0105, 56.4570, 55.0035] };
+    Normalize { order: ChannelOrder::Rgb, mean: [151.2405, 119.595, 107.8395], std: [63.0105, 56.457, 55.0035] };
 
 const BN_EPS: f64 = 1e-5;
 /// Channels after the stem.

@@ -1,6 +1,7 @@
 //! What the tests of the full profile's networks share: seeded weights in memory, pictures, comparison with the golden
 //! files. `models-src/full_profile.py` is the other side.
 #![allow(dead_code, reason = "every test binary uses a part")]
+#![allow(clippy::print_stdout, reason = "the differences found are the figures of the cards")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
