@@ -76,3 +76,23 @@ fn a_damaged_weight_file_is_an_error() {
         assert!(safetensors::read(&bytes[..len]).is_err(), "cut at {len}");
     }
 }
+
+/// Whoever knows the paper finds the network, and whoever reads the network finds the paper.
+#[test]
+fn every_module_names_its_paper() {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        paper: String,
+        module: String,
+    }
+    let mut read = 0;
+    for folder in std::fs::read_dir(root().join("models-src")).unwrap() {
+        let Ok(text) = std::fs::read_to_string(folder.unwrap().path().join("manifest.toml")) else { continue };
+        let Named { paper, module } = toml::from_str(&text).unwrap();
+        let source = std::fs::read_to_string(root().join("crates/models/src").join(&module)).unwrap();
+        let mut doc = source.lines().take_while(|line| line.starts_with("//!"));
+        assert!(doc.any(|line| line.contains(&paper)), "{module} does not name {paper} in its module documentation");
+        read += 1;
+    }
+    assert!(read >= bundled().len());
+}
