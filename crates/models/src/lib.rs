@@ -19,6 +19,7 @@ pub mod mtcnn;
 pub mod nn;
 pub mod vit;
 mod weights;
+pub mod yolov10;
 
 pub use adaface::AdaFace;
 pub use blazeface::BlazeFace;
@@ -35,3 +36,4 @@ pub use mobilenetv3::Mn3;
 pub use mtcnn::Mtcnn;
 pub use vit::ViT;
 pub use weights::Weights;
+pub use yolov10::YoloV10;

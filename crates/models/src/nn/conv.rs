@@ -112,6 +112,16 @@ impl Conv2d {
         Self { weight, bias, config }
     }
 
+    /// `[c_out, c_in / groups, kh, kw]`
+    pub const fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// `[c_out]`
+    pub const fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
     /// Folds a following per-channel `x * scale + shift` (a batch norm at inference) into weight and bias.
     ///
     /// # Errors
