@@ -27,7 +27,7 @@ pub(crate) fn estimate(engine: &Engine, image: &RgbImage, faces: &[Face]) -> Vec
         faces,
         |face| Some(crop(image, face)),
         |crops| engine.faceres.run(|n| n.analyze(crops)),
-        |output| {
+        |_, output| {
             let male = output.male_probability;
             let (gender, gender_score) = if male >= 0.5 { (Gender::Male, male) } else { (Gender::Female, 1.0 - male) };
             Outcome::Done(GenderAge {

