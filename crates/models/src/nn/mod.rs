@@ -16,18 +16,6 @@ use std::ops::Range;
 
 use candle::{Result, Tensor};
 
-/// Area (box-filter) resize, `[n, c, h, w] -> [n, c, oh, ow]`: PyTorch's `interpolate(mode="area")`.
-///
-/// Every output value is the mean of the input cells `floor(i * h / oh) .. ceil((i + 1) * h / oh)`; separable,
-/// hence two matrix products.
-pub fn area_resize(xs: &Tensor, oh: usize, ow: usize) -> Result<Tensor> {
-    let (_, _, h, w) = xs.dims4()?;
-    let cells = |from: usize, to: usize| (0..to).map(move |i| i * from / to..((i + 1) * from).div_ceil(to));
-    let rows = averaging_matrix(h, cells(h, oh), xs)?; // [oh, h]
-    let cols = averaging_matrix(w, cells(w, ow), xs)?.t()?; // [w, ow]
-    rows.broadcast_matmul(&xs.broadcast_matmul(&cols)?)
-}
-
 /// `[windows, from]`: each row is the mean over its window.
 fn averaging_matrix(from: usize, windows: impl Iterator<Item = Range<usize>>, like: &Tensor) -> Result<Tensor> {
     let mut m = Vec::new();
