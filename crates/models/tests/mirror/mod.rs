@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     env,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -14,7 +15,6 @@ use candle::{
 /// The file in the mirror, `FACESOCIAL_MODELS_MIRROR` or `../shared/models-src` beside the checkout. Says on standard error
 /// when there is none, since a test that then passes has compared nothing; with `FACESOCIAL_REQUIRE_WEIGHTS` set, that
 /// fails.
-#[expect(clippy::print_stderr, reason = "a skipped comparison must be seen")]
 pub fn file(path: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/models-src");
     let folder = env::var_os("FACESOCIAL_MODELS_MIRROR").map_or_else(beside, PathBuf::from);
@@ -24,7 +24,8 @@ pub fn file(path: &str) -> Option<PathBuf> {
     }
     let message = format!("NOT COMPARED with trained weights: there is no {}", file.display());
     assert!(env::var_os("FACESOCIAL_REQUIRE_WEIGHTS").is_none(), "{message}");
-    eprintln!("{message}; set FACESOCIAL_MODELS_MIRROR to a folder that has it");
+    // Not `eprintln`, which the test harness swallows when the test passes.
+    writeln!(io::stderr(), "{message}; set FACESOCIAL_MODELS_MIRROR to a folder that has it").unwrap();
     None
 }
 
