@@ -25,7 +25,8 @@ pub fn file(path: &str) -> Option<PathBuf> {
     let message = format!("NOT COMPARED with trained weights: there is no {}", file.display());
     assert!(env::var_os("FACESOCIAL_REQUIRE_WEIGHTS").is_none(), "{message}");
     // Not `eprintln`, which the test harness swallows when the test passes.
-    writeln!(io::stderr(), "{message}; set FACESOCIAL_MODELS_MIRROR to a folder that has it").unwrap();
+    let line = format!("{message}; set FACESOCIAL_MODELS_MIRROR to a folder that has it\n");
+    io::stderr().write_all(line.as_bytes()).unwrap();
     None
 }
 
