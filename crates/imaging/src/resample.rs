@@ -1,8 +1,8 @@
-//! Separable resampling with a triangle filter, of any box of an image, inside it or not.
+//! Separable resampling of any box of an image, inside it or not.
 
 use image::RgbImage;
 
-/// How pixels are read when an image changes its size. Both are the same where it grows.
+/// How pixels are read when an image changes its size. All are the same where it grows.
 ///
 /// Pixel `i` of the result has its centre at `(i + 0.5) * source / target` of the source ("half-pixel centres", as
 /// OpenCV, Pillow and PyTorch with `align_corners=False`).
@@ -14,6 +14,9 @@ pub enum Sampling {
     /// Every pixel counts: the triangle filter widens as the image shrinks, as Pillow's `BILINEAR` and PyTorch's
     /// `interpolate(mode="bilinear", antialias=True)` do.
     Area,
+    /// Every pixel counts by how much of it lies under the target pixel: OpenCV's `INTER_AREA` and Pillow's `BOX`.
+    /// Sharper than [`Area`](Self::Area).
+    Box,
 }
 
 /// What one pixel of the result takes along one axis: `weights` of the source pixels from `start`, and `outside` of
@@ -32,6 +35,9 @@ fn taps(len: u32, from: f64, extent: f64, target: u32, sampling: Sampling) -> Ve
     let support = match sampling {
         Sampling::Bilinear => 1.0,
         Sampling::Area => scale.max(1.0),
+        // Half the target pixel, and half the source pixel that may stand over its edge.
+        Sampling::Box if scale > 1.0 => (scale + 1.0) / 2.0,
+        Sampling::Box => 1.0,
     };
     let first = from.floor() as i64;
     // A box too thin to reach the next number still lies on a pixel.
@@ -42,7 +48,13 @@ fn taps(len: u32, from: f64, extent: f64, target: u32, sampling: Sampling) -> Ve
             let low = ((centre - support - 0.5).ceil() as i64).clamp(first, last);
             let high = ((centre + support - 0.5).floor() as i64).clamp(first, last);
             // The edge pixel stands for what lies beyond the box's edge, as INTER_LINEAR repeats it.
-            let weight = |j: i64| (1.0 - ((j as f64 + 0.5 - centre) / support).abs()).max(0.0);
+            let weight = |j: i64| {
+                let distance = (j as f64 + 0.5 - centre).abs();
+                match sampling {
+                    Sampling::Box if scale > 1.0 => (support - distance).clamp(0.0, 1.0),
+                    _ => (1.0 - distance / support).max(0.0),
+                }
+            };
             let total: f64 = (low..=high).map(weight).sum();
             // A box thinner than a pixel may have its only pixel centre out of reach.
             let share = |j: i64| if total > 0.0 { weight(j) / total } else { 1.0 / (high - low + 1) as f64 };
@@ -96,4 +108,20 @@ pub(crate) fn resample(
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+
+    #[test]
+    fn a_box_counts_pixels_by_their_share_under_the_target() {
+        // Five pixels onto two: each target pixel covers two and a half.
+        let row = RgbImage::from_fn(5, 1, |x, _| Rgb([[10, 20, 30, 40, 50][x as usize]; 3]));
+        let got = resample(&row, [0.0, 0.0, 5.0, 1.0], (2, 1), [0; 3], Sampling::Box);
+        let want = [(10.0 + 20.0 + 15.0) / 2.5, (15.0 + 40.0 + 50.0) / 2.5];
+        assert_eq!([got.get_pixel(0, 0).0[0], got.get_pixel(1, 0).0[0]], want.map(|v: f64| v.round() as u8));
+    }
 }

@@ -94,7 +94,7 @@ fn blazeface(network: &Network<BlazeFace>, image: &RgbImage, min_score: f32) -> 
     network.run(|n| {
         let side = n.input_size();
         // Averaged, not sampled: a photo is many times larger than the input, and sampling would alias.
-        let boxed = imaging::letterbox(image, side, side, [0; 3], Sampling::Area);
+        let boxed = imaging::letterbox(image, side, side, [0; 3], Sampling::Box);
         let faces = n.detect(std::slice::from_ref(&boxed.image), min_score)?.into_iter().flatten();
         Ok(faces
             .map(|face| Face {
