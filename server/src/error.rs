@@ -155,6 +155,27 @@ impl ApiError {
         Self::new(Code::Internal, "the request failed on the server's side; the log says why under its request id")
     }
 
+    /// An error of the framework's, as one of ours.
+    pub fn of(error: &actix_web::Error) -> Self {
+        let ours = error.as_error::<Self>().cloned();
+        ours.unwrap_or_else(|| Self::by_status(error.as_response_error().status_code()))
+    }
+
+    /// A refusal of which only the status is known.
+    pub fn by_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => {
+                Self::new(Code::NotFound, "nothing is served under this path; GET / lists what is")
+            }
+            StatusCode::METHOD_NOT_ALLOWED => Self::new(Code::MethodNotAllowed, "the path does not answer this method"),
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Self::new(Code::PayloadTooLarge, "the request body is larger than allowed")
+            }
+            status if status.is_client_error() => Self::new(Code::MalformedBody, "the request cannot be read"),
+            status => Self::internal(&std::io::Error::other(format!("answered with status {status}"))),
+        }
+    }
+
     /// The error as JSON.
     pub fn problem(&self, request_id: Option<&str>) -> Problem {
         Problem {

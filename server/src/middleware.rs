@@ -1,7 +1,7 @@
 //! Around every request: its id, one log line, the headers that protect a browser, errors in one form.
 
 use actix_web::{
-    Error, HttpMessage, HttpResponse,
+    Error, HttpMessage,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
@@ -13,34 +13,24 @@ use actix_web::{
 };
 use tracing::Instrument;
 
-use crate::{
-    config::Role,
-    error::{ApiError, Code},
-    extract::RequestInfo,
-    state::State,
-};
+use crate::{config::Role, error::ApiError, extract::RequestInfo, state::State};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The middleware.
 ///
 /// # Errors
-/// Never: what the inner services fail with becomes a problem document.
+/// Only what fails before a service is chosen; handlers' errors become problem documents here.
 pub async fn envelope(req: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse, Error> {
     let client_id = req.headers().get(REQUEST_ID).and_then(|v| v.to_str().ok());
     let info = RequestInfo::begin(client_id);
     req.extensions_mut().insert(info.clone());
-    let request = req.request().clone();
     let span = tracing::info_span!("request", request_id = info.id);
-    let mut response = match next.call(req).instrument(span).await {
-        Ok(answer) => as_problem(answer.map_into_boxed_body(), &info),
-        Err(error) => {
-            let response = problem_of(&error, &info);
-            ServiceResponse::new(request.clone(), response)
-        }
-    };
+    // The request itself must not be kept here: the router needs it for itself alone.
+    let answer = next.call(req).instrument(span).await.map_err(|error| ApiError::of(&error))?;
+    let mut response = as_problem(answer.map_into_boxed_body(), &info);
     decorate(response.headers_mut(), &info);
-    log(&request, response.status(), &info);
+    log(response.request(), response.status(), &info);
     Ok(response)
 }
 
@@ -48,36 +38,17 @@ pub async fn envelope(req: ServiceRequest, next: Next<impl MessageBody + 'static
 fn as_problem(answer: ServiceResponse<BoxBody>, info: &RequestInfo) -> ServiceResponse {
     let status = answer.status();
     let problem = match answer.response().error() {
-        Some(error) => Some(problem_of(error, info)),
+        Some(error) => Some(ApiError::of(error).response(Some(&info.id))),
         // The framework's own refusals come without a body.
         None if status.is_client_error() || status.is_server_error() => {
             let bare = !answer.headers().contains_key(header::CONTENT_TYPE);
-            bare.then(|| by_status(status).response(Some(&info.id)))
+            bare.then(|| ApiError::by_status(status).response(Some(&info.id)))
         }
         None => None,
     };
     match problem {
         Some(problem) => answer.into_response(problem),
         None => answer,
-    }
-}
-
-fn problem_of(error: &Error, info: &RequestInfo) -> HttpResponse {
-    let ours = error.as_error::<ApiError>().cloned();
-    ours.unwrap_or_else(|| by_status(error.as_response_error().status_code())).response(Some(&info.id))
-}
-
-fn by_status(status: StatusCode) -> ApiError {
-    match status {
-        StatusCode::NOT_FOUND => {
-            ApiError::new(Code::NotFound, "nothing is served under this path; GET / lists what is")
-        }
-        StatusCode::METHOD_NOT_ALLOWED => ApiError::new(Code::MethodNotAllowed, "the path does not answer this method"),
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::new(Code::PayloadTooLarge, "the request body is larger than allowed")
-        }
-        status if status.is_client_error() => ApiError::new(Code::MalformedBody, "the request cannot be read"),
-        status => ApiError::internal(&std::io::Error::other(format!("answered with status {status}"))),
     }
 }
 

@@ -42,8 +42,7 @@ static APP: LazyLock<TestApp> = LazyLock::new(|| {
     };
     // A thread of its own, because a test's runtime cannot block on another.
     std::thread::scope(|scope| {
-        let runtime = || tokio::runtime::Runtime::new().unwrap();
-        scope.spawn(|| runtime().block_on(wait)).join().unwrap();
+        scope.spawn(move || tokio::runtime::Runtime::new().unwrap().block_on(wait)).join().unwrap();
     });
     TestApp { memory_at_start: resident_memory(), ..app }
 });
