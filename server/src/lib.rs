@@ -6,6 +6,7 @@ pub mod error;
 pub mod eval;
 pub mod extract;
 pub mod gateway;
+pub mod held;
 pub mod middleware;
 pub mod parallel;
 pub mod pool;

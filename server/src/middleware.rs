@@ -13,7 +13,7 @@ use actix_web::{
 };
 use tracing::Instrument;
 
-use crate::{config::Role, error::ApiError, extract::RequestInfo, state::State};
+use crate::{config::Role, error::ApiError, extract::RequestInfo, held::Held, state::State};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -21,17 +21,21 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 ///
 /// # Errors
 /// Only what fails before a service is chosen; handlers' errors become problem documents here.
-pub async fn envelope(req: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse, Error> {
+pub async fn envelope(
+    mut req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
     let client_id = req.headers().get(REQUEST_ID).and_then(|v| v.to_str().ok());
     let info = RequestInfo::begin(client_id);
     req.extensions_mut().insert(info.clone());
     let span = tracing::info_span!("request", request_id = info.id);
+    let body = Held::take(&mut req);
     // The request itself must not be kept here: the router needs it for itself alone.
     let answer = next.call(req).instrument(span).await.map_err(|error| ApiError::of(&error))?;
     let mut response = as_problem(answer.map_into_boxed_body(), &info);
     decorate(response.headers_mut(), &info);
     log(response.request(), response.status(), &info);
-    Ok(response)
+    Ok(body.until_sent(response))
 }
 
 /// An error of any kind as a problem with the request's id; other answers pass.

@@ -158,10 +158,10 @@ async fn every_detection_option_is_applied() {
     assert_eq!(count(group()).await, 5);
     assert_eq!(count(group().text("max_faces", "1")).await, 1);
     assert_eq!(count(group().text("min_face_size", "500")).await, 0);
-    // The original's default smallest face is 40 pixels; these have 19 to 28.
-    assert_eq!(count(form("tiny_faces.jpg").text("detection_method", "mtcnn")).await, 0);
-    let tiny = form("tiny_faces.jpg").text("detection_method", "mtcnn").text("min_face_size", "12");
-    assert!(number(&count(tiny).await) >= 8.0);
+    // Most of these faces have 19 to 28 pixels, and the original's default smallest face has 40.
+    let tiny = || form("tiny_faces.jpg").text("detection_method", "mtcnn");
+    let (few, many) = (count(tiny()).await, count(tiny().text("min_face_size", "12")).await);
+    assert!(number(&few) <= 2.0 && number(&many) >= 8.0, "{few} and {many}");
     let crop = |enhance: &'static str| async move {
         let asked = form("portrait.jpg").text("enhance_quality", enhance);
         ok(post(url(), asked).await).await["data"]["faces"][0]["cropped_face"].clone()
