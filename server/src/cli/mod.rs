@@ -51,7 +51,7 @@ impl Cli {
     pub fn default_log_level(&self) -> &'static str {
         match self.command {
             Command::Analyze(_) | Command::Compare(_) | Command::Eval(_) => "warn",
-            Command::Serve(_) => "info",
+            Command::Serve(_) => "info,actix_server=warn",
         }
     }
 
