@@ -1,4 +1,5 @@
 //! Parity of the dlib ResNet with face-api on TensorFlow.js: a block, the stages, the embedding.
+#![expect(clippy::print_stdout, reason = "prints the figures of the model card")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
 //! Parity of FaceRes with its TensorFlow.js graph: a block, the stages, the heads.
+#![expect(clippy::print_stdout, reason = "prints the figures of the model card")]
 
 use std::path::{Path, PathBuf};
 

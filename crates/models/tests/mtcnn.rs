@@ -1,4 +1,5 @@
 //! Parity of MTCNN with facenet-pytorch: blocks, networks, the cascade on photos.
+#![expect(clippy::print_stdout, reason = "prints the figures of the model card")]
 
 use std::path::{Path, PathBuf};
 
