@@ -96,7 +96,7 @@ const NOSE_LEVEL: f32 = 0.495;
 /// Distance between the eyes as a share of the distance from eyes to mouth, in the ArcFace template.
 const EYES_TO_MOUTH: f32 = 35.2 / 40.7;
 
-/// Head pose by weak perspective from eyes, nose and mouth; within about ten degrees, and blind beyond a profile.
+/// Head pose by weak perspective from eyes, nose and mouth of a mean head: a rough estimate, blind beyond a profile.
 fn head_pose(marks: &Landmarks) -> Option<HeadPose> {
     let (left, right) = (marks.get(LandmarkName::LeftEye)?, marks.get(LandmarkName::RightEye)?);
     let (nose, mouth) = (marks.get(LandmarkName::Nose)?, marks.mouth_center()?);
