@@ -4,7 +4,6 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     num::NonZeroUsize,
-    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
@@ -13,14 +12,16 @@ use anyhow::Context;
 use clap::Args;
 use facesocial_types::Service;
 
+use crate::networks::NetworkArgs;
+
 const MIB: usize = 1024 * 1024;
 
 /// Options of `facesocial serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
-    /// Folder that holds weights.lock and the networks' weights; looked for here and beside the program when left out.
-    #[arg(long, env = "FACESOCIAL_WEIGHTS", value_name = "DIR")]
-    pub weights: Option<PathBuf>,
+    /// Which networks run.
+    #[command(flatten)]
+    pub networks: NetworkArgs,
     /// Services to run, separated by commas; all seven when left out.
     #[arg(long, env = "FACESOCIAL_SERVICES", value_name = "LIST", value_delimiter = ',')]
     pub services: Vec<Service>,
@@ -199,8 +200,8 @@ pub struct Limits {
 /// The settings of one server, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Folder of the weights; the usual places if `None`.
-    pub weights: Option<PathBuf>,
+    /// Which networks run.
+    pub networks: NetworkArgs,
     /// The services that run.
     pub services: Vec<Service>,
     /// Who listens where.
@@ -238,7 +239,7 @@ impl TryFrom<ServeArgs> for Config {
             Ok((role, address))
         });
         Ok(Self {
-            weights: args.weights,
+            networks: args.networks,
             listeners: listeners.collect::<anyhow::Result<_>>()?,
             services,
             limits: Limits {

@@ -247,6 +247,7 @@ impl From<PipelineError> for ApiError {
             PipelineError::Engine(EngineError::Absent { network, reason }) => {
                 Self::new(Code::ModelUnavailable, format!("{network}: {reason}"))
             }
+            PipelineError::NoThreshold { .. } => Self::new(Code::ModelUnavailable, error.to_string()),
             PipelineError::NoFace { .. } | PipelineError::NoLandmarks => Self::new(Code::NoFace, error.to_string()),
             other => Self::internal(&other),
         }

@@ -8,6 +8,7 @@ pub mod extract;
 pub mod gateway;
 pub mod held;
 pub mod middleware;
+pub mod networks;
 pub mod parallel;
 pub mod pool;
 pub mod routing;

@@ -8,7 +8,6 @@ use std::{
 
 use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use anyhow::Context;
-use facesocial_pipeline::LoadOptions;
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -21,7 +20,6 @@ use crate::{
     routing::get,
     services,
     state::{Loaded, State},
-    weights_dir,
 };
 
 /// Threads per listener. They parse and wait; decoding and inference run on the compute pool.
@@ -122,10 +120,7 @@ impl Application {
 /// Loads the networks and runs each once, away from the threads that answer.
 async fn load(config: Config, state: web::Data<State>) -> anyhow::Result<()> {
     let started = std::time::Instant::now();
-    let load = move || -> anyhow::Result<Loaded> {
-        let weights = weights_dir::resolve(config.weights.as_deref())?;
-        Ok(Loaded::load(&LoadOptions { weights, services: config.services })?)
-    };
+    let load = move || -> anyhow::Result<Loaded> { Ok(Loaded::load(&config.networks.options(config.services)?)?) };
     let loaded = tokio::task::spawn_blocking(load).await.context("loading the networks panicked")??;
     state.set_loaded(loaded);
     tracing::info!(duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "ready");

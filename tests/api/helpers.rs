@@ -10,6 +10,7 @@ use std::{
 
 use facesocial::{
     config::{Config, Limits, Role},
+    networks::NetworkArgs,
     startup::{Application, Stopper},
 };
 use facesocial_types::Service;
@@ -57,7 +58,10 @@ pub fn config() -> Config {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let roles = [Role::Gateway].into_iter().chain(Service::ALL.iter().copied().map(Role::Service));
     Config {
-        weights: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights")),
+        networks: NetworkArgs {
+            weights: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights")),
+            ..NetworkArgs::default()
+        },
         services: Service::ALL.to_vec(),
         listeners: roles.map(|role| (role, any)).collect(),
         limits: Limits {

@@ -35,6 +35,18 @@ pub enum EngineError {
         /// Why.
         source: ModelError,
     },
+    /// The networks that were chosen cannot be had.
+    #[error("{reason}")]
+    Selection {
+        /// Which, why, and what to do.
+        reason: String,
+    },
+    /// The weights were made up for tests.
+    #[error("the weights of {network} are untrained: they exist for tests, and this build does not run them")]
+    Untrained {
+        /// The network's name.
+        network: &'static str,
+    },
     /// A network has no weights here.
     #[error("{network}: {reason}")]
     Absent {

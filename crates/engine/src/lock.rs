@@ -13,12 +13,12 @@ pub const LOCK_FILE: &str = "weights.lock";
 #[derive(Debug, Deserialize)]
 pub struct WeightsLock {
     /// The listed networks.
-    #[serde(rename = "network")]
+    #[serde(rename = "network", default)]
     pub networks: Vec<LockedNetwork>,
 }
 
 /// One network's weights.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct LockedNetwork {
     /// Name, as the folder in `models-src`.
     pub name: String,
@@ -30,6 +30,9 @@ pub struct LockedNetwork {
     pub parameters: usize,
     /// Licence of the weights, SPDX.
     pub licence: String,
+    /// Whether nobody trained them: weights made up for tests, which no other build runs.
+    #[serde(default)]
+    pub untrained: bool,
 }
 
 impl WeightsLock {

@@ -19,14 +19,14 @@ fn crop(image: &RgbImage, face: &Face) -> RgbImage {
 
 /// One answer per face, in order.
 pub(crate) fn estimate(engine: &Engine, image: &RgbImage, faces: &[Face]) -> Vec<Outcome<GenderAge>> {
-    let model = match engine.faceres.id() {
+    let model = match engine.age_gender.id() {
         Ok(id) => id,
         Err(e) => return faces.iter().map(|_| failed(&e)).collect(),
     };
     over_faces(
         faces,
         |face| Some(crop(image, face)),
-        |crops| engine.faceres.run(|n| n.analyze(crops)),
+        |crops| engine.age_gender.run(|n| n.analyze(crops)),
         |_, output| {
             let male = output.male_probability;
             let (gender, gender_score) = if male >= 0.5 { (Gender::Male, male) } else { (Gender::Female, 1.0 - male) };

@@ -2,14 +2,14 @@
 
 use facesocial_engine::{
     Engine, EngineError, Network,
-    models::{BlazeFace, blazeface::weighted_nms, mtcnn},
+    models::{BlazeFace, blazeface::weighted_nms, mtcnn, yolov10},
 };
 use facesocial_imaging::{self as imaging, Sampling};
 use facesocial_types::{BBox, Detection, Detector, Face, Landmarks, Service};
 use image::RgbImage;
 
 use crate::{
-    DetectOptions, NO_YOLO_NETWORK,
+    DetectOptions,
     error::{PipelineError, Result},
 };
 
@@ -20,6 +20,8 @@ const SAME_FACE_IOU: f32 = 0.3;
 const UNCONFIRMED_SCORE: f32 = 0.75;
 /// The cascade looks for faces from this share of the photo's longer side on; smaller ones only when asked for.
 const RELATIVE_MIN_FACE: f32 = 0.015;
+/// Most faces that YOLOv10n is asked for, as its reference does.
+const YOLO_MAX: usize = 300;
 /// The smallest face that MTCNN was trained on, in pixels.
 const MIN_FACE: f32 = 20.0;
 
@@ -47,7 +49,8 @@ pub(crate) fn find(engine: &Engine, image: &RgbImage, options: &DetectOptions) -
             (engine.mtcnn.id().map_err(unavailable(Service::Mtcnn))?.to_string(), faces)
         }
         Detector::Yolo => {
-            return Err(PipelineError::Unavailable { service: Service::Yolo, reason: NO_YOLO_NETWORK.to_owned() });
+            let faces = yolo(engine, image, min_score).map_err(unavailable(Service::Yolo))?;
+            (engine.yolo.id().map_err(unavailable(Service::Yolo))?.to_string(), faces)
         }
     };
     Ok(Detection { detector, faces: select(faces, image, options) })
@@ -103,6 +106,16 @@ fn blazeface(network: &Network<BlazeFace>, image: &RgbImage, min_score: f32) -> 
                 landmarks: Landmarks::new(face.landmarks.iter().map(|l| (l.name, boxed.to_source(l.point)))),
             })
             .collect())
+    })
+}
+
+/// YOLOv10n, whose boxes carry no landmarks.
+fn yolo(engine: &Engine, image: &RgbImage, min_score: f32) -> facesocial_engine::Result<Vec<Face>> {
+    engine.yolo.run(|n| {
+        let (side, grey) = (yolov10::INPUT_SIZE, [yolov10::LETTERBOX; 3]);
+        let boxed = imaging::letterbox(image, side, side, grey, Sampling::Area);
+        let faces = n.detect(std::slice::from_ref(&boxed.image), min_score, YOLO_MAX)?.into_iter().flatten();
+        Ok(faces.map(|face| Face { bbox: boxed.bbox_to_source(&face.bbox), ..face }).collect())
     })
 }
 

@@ -1,7 +1,7 @@
 //! Why a use case gave no answer.
 
 use facesocial_engine::EngineError;
-use facesocial_types::{EmbeddingError, Service};
+use facesocial_types::{EmbeddingError, ModelId, Service};
 
 /// Failure of a whole request; what fails for one face or one service alone is told in that place of the answer.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,15 @@ pub enum PipelineError {
     /// A face without landmarks cannot be aligned.
     #[error("no landmarks were found on the face, so it cannot be aligned")]
     NoLandmarks,
+    /// No similarity is known from which two faces count as the same person's.
+    #[error(
+        "no decision threshold was measured for {model}; measure it with `facesocial eval verification` and set it with \
+         --thresholds"
+    )]
+    NoThreshold {
+        /// The ensemble.
+        model: ModelId,
+    },
     /// A network failed.
     #[error("inference failed")]
     Engine(#[from] EngineError),

@@ -4,32 +4,40 @@
 //! same index, and an answer that cannot be given says why.
 
 mod attributes;
+mod authenticity;
 mod batch;
 mod detect;
 mod error;
 mod liveness;
 mod quality;
 mod recognition;
+mod threshold;
 
 use std::path::PathBuf;
 
 pub use error::{PipelineError, Result};
-use facesocial_engine::Engine;
-pub use facesocial_engine::EngineError;
+pub use facesocial_engine::{Candidate, Choice, EngineError, Ensemble, Folders, Selection, candidates};
+use facesocial_engine::{Engine, EngineOptions};
 use facesocial_types::{
     Analysis, Analyzer, AnalyzerSet, BBox, Comparison, Detection, Detector, Embedding, Face, FaceAnalysis, ModelId,
     Outcome, Service,
 };
 use image::RgbImage;
-pub use recognition::{FarTarget, MEMBERS};
+pub use threshold::{FarTarget, Thresholds};
 
 /// Where the weights are and what they are loaded for.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
-    /// Folder with `weights.lock`.
+    /// Folder of the weights that ship with the program, with its `weights.lock`.
     pub weights: PathBuf,
+    /// Folder of the weights that the user pulled; it need not exist.
+    pub pulled: Option<PathBuf>,
     /// Services whose networks are loaded; the detectors always are.
     pub services: Vec<Service>,
+    /// The networks that were chosen.
+    pub selection: Selection,
+    /// Similarities that decide; those measured for the ensemble if `None`.
+    pub thresholds: Option<Thresholds>,
 }
 
 /// How faces are looked for.
@@ -78,15 +86,21 @@ pub struct ServiceStatus {
 /// The use cases, over loaded networks. Shared by reference; every method blocks for the time of the inference.
 pub struct Pipeline {
     engine: Engine,
+    thresholds: Option<Thresholds>,
 }
 
 impl Pipeline {
     /// Loads the networks.
     ///
     /// # Errors
-    /// No weights folder, or damaged weights. Absent weights are no error: see [`Self::status`].
+    /// No weights folder, damaged weights, or a chosen network without weights. Absent weights that nobody chose are no
+    /// error: see [`Self::status`].
     pub fn load(options: &LoadOptions) -> Result<Self> {
-        Ok(Self { engine: Engine::load(&options.weights, &options.services)? })
+        let LoadOptions { weights, pulled, services, selection, thresholds } = options.clone();
+        let engine = Engine::load(&EngineOptions { weights, pulled, services, selection })?;
+        let members = engine.members.iter().map(|m| Ok((m.network.id()?.name().to_owned(), m.weight)));
+        let members = members.collect::<facesocial_engine::Result<Vec<_>>>().unwrap_or_default();
+        Ok(Self { engine, thresholds: thresholds.or_else(|| Thresholds::measured(&members)) })
     }
 
     /// Runs every loaded network once.
@@ -127,10 +141,13 @@ impl Pipeline {
         let Detection { detector, faces } = detection;
         let wants = |a| analyzers.contains(a);
         let engine = &self.engine;
-        let ((quality, antispoof), (recognition, gender_age)) = rayon::join(
+        let (((quality, deepfake), antispoof), (recognition, gender_age)) = rayon::join(
             || {
                 rayon::join(
-                    || wants(Analyzer::Quality).then(|| quality::assess(image, &faces)),
+                    || {
+                        let quality = wants(Analyzer::Quality).then(|| quality::assess(image, &faces));
+                        (quality, wants(Analyzer::Deepfake).then(|| authenticity::assess(engine, image, &faces)))
+                    },
                     || wants(Analyzer::Antispoof).then(|| liveness::assess(engine, image, &faces)),
                 )
             },
@@ -145,6 +162,7 @@ impl Pipeline {
         let mut antispoof = antispoof.into_iter().flatten();
         let mut recognition = recognition.into_iter().flatten();
         let mut gender_age = gender_age.into_iter().flatten();
+        let mut deepfake = deepfake.into_iter().flatten();
         let faces = faces
             .into_iter()
             .enumerate()
@@ -157,8 +175,7 @@ impl Pipeline {
                 recognition: recognition.next(),
                 antispoof: antispoof.next(),
                 gender_age: gender_age.next(),
-                deepfake: wants(Analyzer::Deepfake)
-                    .then(|| Outcome::Unavailable { reason: NO_DEEPFAKE_NETWORK.to_owned() }),
+                deepfake: deepfake.next(),
             })
             .collect();
         Analysis { width: image.width(), height: image.height(), detector, faces }
@@ -167,12 +184,13 @@ impl Pipeline {
     /// Whether the largest faces of two photos are the same person's.
     ///
     /// # Errors
-    /// A photo without a face, recognition without weights, a network that fails.
+    /// A photo without a face, recognition without weights, an ensemble without a threshold, a network that fails.
     pub fn compare(&self, a: &RgbImage, b: &RgbImage, far: FarTarget) -> Result<Comparison> {
         let (first, second) = rayon::join(|| self.largest_embedded(a, 0), || self.largest_embedded(b, 1));
         let ((face_a, embedding_a), (face_b, embedding_b)) = (first?, second?);
         let similarity = embedding_a.cosine(&embedding_b)?;
-        let threshold = far.threshold();
+        let no_threshold = || PipelineError::NoThreshold { model: embedding_a.model().clone() };
+        let threshold = self.threshold(far).ok_or_else(no_threshold)?;
         Ok(Comparison {
             model: embedding_a.model().clone(),
             similarity,
@@ -181,6 +199,20 @@ impl Pipeline {
             same_person: similarity >= threshold,
             faces: [face_a, face_b],
         })
+    }
+
+    /// The similarity from which two faces count as the same person's at `far`; `None` if it was neither measured for this
+    /// ensemble nor set.
+    pub fn threshold(&self, far: FarTarget) -> Option<f32> {
+        self.thresholds.map(|t| t.at(far))
+    }
+
+    /// Names of the ensemble's members, in its order, with their weights.
+    ///
+    /// # Errors
+    /// Recognition has no weights.
+    pub fn members(&self) -> Result<Vec<(String, f32)>> {
+        self.engine.members.iter().map(|m| Ok((m.network.id()?.name().to_owned(), m.weight))).collect()
     }
 
     /// The unit-norm embedding of one face by every member of the ensemble, for measuring the members apart.
@@ -196,7 +228,7 @@ impl Pipeline {
     /// # Errors
     /// The members are not the ensemble's.
     pub fn fuse(&self, members: &[Embedding]) -> Result<Embedding> {
-        recognition::fuse(members)
+        recognition::fuse(&self.engine, members)
     }
 
     /// Which services can answer.
@@ -205,12 +237,12 @@ impl Pipeline {
         let id = |id: facesocial_engine::Result<&ModelId>| id.map(ModelId::to_string).map_err(|e| e.to_string());
         let model = |service| match service {
             Service::Mediapipe => detect::screen_id(engine).map_err(|e| e.to_string()),
-            Service::Yolo => Err(NO_YOLO_NETWORK.to_owned()),
+            Service::Yolo => id(engine.yolo.id()),
             Service::Mtcnn => id(engine.mtcnn.id()),
             Service::Recognition => recognition::model_id(engine).map(|id| id.to_string()).map_err(|e| e.to_string()),
-            Service::Antispoof => id(engine.face_antispoofing.id()),
-            Service::GenderAge => id(engine.faceres.id()),
-            Service::Deepfake => Err(NO_DEEPFAKE_NETWORK.to_owned()),
+            Service::Antispoof => id(engine.liveness.id()),
+            Service::GenderAge => id(engine.age_gender.id()),
+            Service::Deepfake => id(engine.authenticity.id()),
         };
         Service::ALL.iter().map(|&service| ServiceStatus { service, model: model(service) }).collect()
     }
@@ -219,12 +251,7 @@ impl Pipeline {
         let options = DetectOptions { max_faces: 1, ..DetectOptions::default() };
         let face = self.detect(image, &options)?.faces.into_iter().next();
         let face = face.ok_or(PipelineError::NoFace { image: index })?;
-        let embedding = recognition::fuse(&self.embed_members(image, &face)?)?;
+        let embedding = recognition::fuse(&self.engine, &self.embed_members(image, &face)?)?;
         Ok((face, embedding))
     }
 }
-
-/// No YOLOv10n face network is part of this version.
-const NO_YOLO_NETWORK: &str = "this version ships no YOLOv10n weights: the published ones are GPL-3.0 and cannot be part of it; use detector mediapipe, mtcnn or auto";
-/// No deepfake network is part of this version.
-const NO_DEEPFAKE_NETWORK: &str = "this version ships no deepfake network";

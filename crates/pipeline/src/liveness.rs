@@ -1,19 +1,15 @@
-//! Passive liveness by the FaceAntiSpoofing tree.
+//! Passive liveness.
 
-use facesocial_engine::Engine;
+use facesocial_engine::{Engine, Liveness, LivenessCrop};
 use facesocial_imaging::{self as imaging, Sampling};
 use facesocial_types::{AntiSpoof, Face, LivenessDecision, Outcome};
 use image::RgbImage;
 
-use crate::batch::{failed, over_faces};
+use crate::batch::failed;
 
-/// Side of the network's input.
-const SIDE: u32 = 256;
-/// How much larger than the face box the crop is: on the development crops the bare box gave AUC 0.934, this 0.977.
-const CROP_FACTOR: f32 = 1.2;
-/// The network's raw score at which live and attack are equally likely on the development crops.
+/// The tree's raw score at which live and attack are equally likely on the development crops.
 const MIDPOINT: f32 = 0.70;
-/// Steepness of the logistic curve that maps raw scores to probabilities, fitted on the development crops.
+/// Steepness of the logistic curve that maps the tree's raw scores to probabilities, fitted on the development crops.
 const STEEPNESS: f32 = 14.0;
 /// Scores from here on are called live.
 const LIVE: f32 = 0.7;
@@ -24,22 +20,38 @@ const MIN_HEIGHT: f32 = 64.0;
 
 /// One answer per face, in order.
 pub(crate) fn assess(engine: &Engine, image: &RgbImage, faces: &[Face]) -> Vec<Outcome<AntiSpoof>> {
-    let model = match engine.face_antispoofing.id() {
-        Ok(id) => id,
+    let (network, model) = match engine.liveness.get() {
+        Ok(found) => found,
         Err(e) => return faces.iter().map(|_| failed(&e)).collect(),
     };
-    over_faces(
-        faces,
-        |face| Some(imaging::crop_resize(image, &face.bbox.scaled(CROP_FACTOR), SIDE, SIDE, [0; 3], Sampling::Area)),
-        |crops| engine.face_antispoofing.run(|n| n.score(crops)),
-        |face, raw| {
-            let score = probability_live(raw);
-            Outcome::Done(AntiSpoof { model: model.clone(), score, decision: decide(score, face.bbox.height) })
-        },
-    )
+    if faces.is_empty() {
+        return Vec::new();
+    }
+    let cut = |spec: LivenessCrop| {
+        let sampling = if spec.smooth { Sampling::Area } else { Sampling::Bilinear };
+        let crop = |face: &Face| {
+            let area = spec.area(&face.bbox, image.width(), image.height());
+            imaging::crop_resize(image, &area, spec.side, spec.side, [0; 3], sampling)
+        };
+        faces.iter().map(crop).collect::<Vec<_>>()
+    };
+    let crops: Vec<Vec<RgbImage>> = network.crops().into_iter().map(cut).collect();
+    let raw = match engine.liveness.run(|n| n.score(&crops)) {
+        Ok(raw) => raw,
+        Err(e) => return faces.iter().map(|_| failed(&e)).collect(),
+    };
+    let answer = |(face, raw): (&Face, f32)| {
+        let score = match network {
+            Liveness::FaceAntiSpoofing(_) => probability_live(raw),
+            // These are trained to give a probability; what it is worth on the photos of a place must be measured there.
+            Liveness::MiniFasNet(_) | Liveness::Mn3(_) => raw,
+        };
+        Outcome::Done(AntiSpoof { model: model.clone(), score, decision: decide(score, face.bbox.height) })
+    };
+    faces.iter().zip(raw).map(answer).collect()
 }
 
-/// Raw spoof score (higher is likelier an attack) to the probability of a live face.
+/// The tree's raw spoof score (higher is likelier an attack) to the probability of a live face.
 fn probability_live(raw: f32) -> f32 {
     1.0 / (1.0 + (STEEPNESS * (raw - MIDPOINT)).exp())
 }

@@ -1,82 +1,68 @@
-//! The recognition ensemble: three embeddings of one face, fused into one unit-norm vector.
+//! The recognition ensemble: embeddings of one face by several networks, fused into one unit-norm vector.
 //!
 //! Members are unit-norm vectors e_i with weights w_i that sum to 1. The fused vector is the concatenation of sqrt(w_i) e_i:
 //! its norm is 1 and the dot product of two fused vectors is the weighted mean of the members' cosines, so a gallery
-//! compares one vector instead of three.
+//! compares one vector instead of several.
 
-use facesocial_engine::{Engine, EngineError};
+use std::collections::BTreeMap;
+
+use facesocial_engine::{Embedder, Engine, Ensemble, FaceCrop, Member, joint_id};
 use facesocial_imaging::{self as imaging, Sampling};
 use facesocial_types::{Embedding, EmbeddingError, Face, ModelId, Outcome, Recognition};
 use image::RgbImage;
+use rayon::prelude::*;
 
 use crate::{
     batch::{NO_LANDMARKS, failed},
     error::{PipelineError, Result},
 };
 
-/// The ensemble's members and their weights, in the order of the fused vector. Chosen on the LFW development pairs, see
-/// `models-src/ensemble/CARD.md`.
-pub const MEMBERS: [(&str, f32); 3] = [("mobilefacenet", 0.2), ("dlib-resnet", 0.75), ("faceres", 0.05)];
-
-/// False accept rates that a verification threshold is shipped for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FarTarget {
-    /// One impostor in a hundred is accepted.
-    Percent1,
-    /// One in a thousand.
-    #[default]
-    PerMille1,
-}
-
-impl FarTarget {
-    /// The rate.
-    pub const fn rate(self) -> f32 {
-        match self {
-            Self::Percent1 => 1e-2,
-            Self::PerMille1 => 1e-3,
-        }
-    }
-
-    /// Similarity from which two faces count as the same person's.
-    ///
-    /// Chosen on the LFW development pairs with `facesocial eval verification`, and raised to what all 543,191 pairs of
-    /// strangers among 1,044 of those photos ask for: 1,709 pairs alone say little about one in a thousand.
-    pub const fn threshold(self) -> f32 {
-        match self {
-            Self::Percent1 => 0.772,
-            Self::PerMille1 => 0.805,
-        }
-    }
-}
-
 /// Name of the ensemble in ids.
 const ENSEMBLE: &str = "ensemble";
+/// Side of FaceNet's crop against the face box: 160 pixels of which 14 are margin.
+const FACENET_MARGIN: f32 = 160.0 / (160.0 - 14.0);
 
-/// The ensemble's id: its version is made of the members' versions, so that it changes when any of them does.
+/// The ensemble's id: its version is made of the members' versions, and of their weights where those are not the ones
+/// that come with the members, so that it changes when any of them does.
 pub(crate) fn model_id(engine: &Engine) -> facesocial_engine::Result<ModelId> {
-    let members = [engine.mobilefacenet.id()?, engine.dlib_resnet.id()?, engine.faceres.id()?];
-    Ok(fused_id(members))
+    let ids = engine.members.iter().map(|m| m.network.id()).collect::<facesocial_engine::Result<Vec<_>>>()?;
+    let weights: Vec<f32> = engine.members.iter().map(|m| m.weight).collect();
+    Ok(fused_id(&ids, &weights))
 }
 
-fn fused_id<'a>(members: impl IntoIterator<Item = &'a ModelId>) -> ModelId {
-    let versions: Vec<_> = members.into_iter().map(|m| m.version().get(..4).unwrap_or(m.version())).collect();
-    ModelId::new(ENSEMBLE, versions.join("-"))
+fn fused_id(ids: &[&ModelId], weights: &[f32]) -> ModelId {
+    let id = joint_id(ENSEMBLE, ids.iter().copied());
+    let usual = |e: &Ensemble| {
+        e.members().len() == ids.len()
+            && e.members()
+                .iter()
+                .zip(ids.iter().zip(weights))
+                .all(|((name, w), (id, weight))| name == id.name() && (w - weight).abs() < 1e-4)
+    };
+    if ids.len() == 1 || [Ensemble::bundled(), Ensemble::full()].iter().any(usual) {
+        return id;
+    }
+    let weights: Vec<String> = weights.iter().map(|w| format!("{:.0}", w * 1000.0)).collect();
+    ModelId::new(ENSEMBLE, format!("{}-w{}", id.version(), weights.join("-")))
 }
 
 /// One embedding per face, in order.
 pub(crate) fn embed(engine: &Engine, image: &RgbImage, faces: &[Face]) -> Vec<Outcome<Recognition>> {
-    let aligned: Vec<Option<Aligned>> = faces.iter().map(|f| Aligned::of(image, f)).collect();
-    let present: Vec<&Aligned> = aligned.iter().flatten().collect();
+    let crops = match engine.members.iter().map(|m| Ok(m.network.get()?.0.crop())).collect::<Result<Vec<_>, _>>() {
+        Ok(crops) => crops,
+        Err(e) => return faces.iter().map(|_| failed(&e)).collect(),
+    };
+    let cut: Vec<Option<Crops>> = faces.iter().map(|f| Crops::of(image, f, &crops)).collect();
+    let present: Vec<&Crops> = cut.iter().flatten().collect();
     let embeddings = match members(engine, &present) {
         Ok(embeddings) => embeddings,
         Err(PipelineError::Engine(e)) => return faces.iter().map(|_| failed(&e)).collect(),
         Err(e) => return faces.iter().map(|_| Outcome::Error { reason: e.to_string() }).collect(),
     };
     let mut embeddings = embeddings.into_iter();
-    aligned
-        .iter()
-        .map(|aligned| match aligned.as_ref().and_then(|_| embeddings.next()) {
-            Some(members) => match fuse(&members) {
+    cut.iter()
+        .map(|crops| match crops.as_ref().and_then(|_| embeddings.next()) {
+            Some(members) => match fuse(engine, &members) {
                 Ok(embedding) => Outcome::Done(Recognition { embedding }),
                 Err(e) => Outcome::Error { reason: e.to_string() },
             },
@@ -86,68 +72,84 @@ pub(crate) fn embed(engine: &Engine, image: &RgbImage, faces: &[Face]) -> Vec<Ou
 }
 
 pub(crate) fn embed_members(engine: &Engine, image: &RgbImage, face: &Face) -> Result<Vec<Embedding>> {
-    let aligned = Aligned::of(image, face).ok_or(PipelineError::NoLandmarks)?;
-    Ok(members(engine, &[&aligned])?.remove(0))
+    let crops = engine.members.iter().map(|m| Ok(m.network.get()?.0.crop())).collect::<Result<Vec<_>>>()?;
+    let crops = Crops::of(image, face, &crops).ok_or(PipelineError::NoLandmarks)?;
+    Ok(members(engine, &[&crops])?.remove(0))
 }
 
-/// Weighted concatenation of the members.
-pub(crate) fn fuse(members: &[Embedding]) -> Result<Embedding> {
-    let mut vector = Vec::with_capacity(members.iter().map(|m| m.as_slice().len()).sum());
-    for ((name, weight), member) in MEMBERS.iter().zip(members) {
-        if member.model().name() != *name {
-            let expected = ModelId::new(*name, member.model().version());
-            return Err(EmbeddingError::DifferentModels(expected, member.model().clone()).into());
+/// Weighted concatenation of the members' embeddings, in the ensemble's order.
+pub(crate) fn fuse(engine: &Engine, embeddings: &[Embedding]) -> Result<Embedding> {
+    let weights: Vec<f32> = engine.members.iter().map(|m| m.weight).collect();
+    let mut vector = Vec::with_capacity(embeddings.iter().map(|m| m.as_slice().len()).sum());
+    for (member, embedding) in engine.members.iter().zip(embeddings) {
+        let expected = member.network.id()?;
+        if embedding.model() != expected {
+            return Err(EmbeddingError::DifferentModels(expected.clone(), embedding.model().clone()).into());
         }
-        vector.extend(member.as_slice().iter().map(|v| v * weight.sqrt()));
+        vector.extend(embedding.as_slice().iter().map(|v| v * member.weight.sqrt()));
     }
-    Ok(Embedding::new(fused_id(members.iter().map(Embedding::model)), vector)?)
+    let ids: Vec<&ModelId> = embeddings.iter().map(Embedding::model).collect();
+    Ok(Embedding::new(fused_id(&ids, &weights), vector)?)
 }
 
-/// The crops that the members take of one face.
-struct Aligned {
-    arcface: RgbImage,
-    dlib: RgbImage,
-    faceres: RgbImage,
-}
+/// The crops that the members take of one face, each kind once.
+struct Crops(BTreeMap<u32, RgbImage>);
 
-impl Aligned {
+impl Crops {
     /// `None` without landmarks.
-    fn of(image: &RgbImage, face: &Face) -> Option<Self> {
+    fn of(image: &RgbImage, face: &Face, kinds: &[FaceCrop]) -> Option<Self> {
+        // Every ensemble is refused such a face, whichever its members: which faces can be enrolled must not depend on them.
         let arcface = imaging::arcface_112(image, &face.landmarks)?;
-        Some(Self {
-            dlib: imaging::dlib_chip_150(image, &face.landmarks)?,
-            // Aligned, unlike the crop for age and gender: that raises TAR at FAR 1e-3 from 0.36 to 0.52 on LFW.
-            faceres: imaging::resize(&arcface, 224, 224, Sampling::Bilinear),
-            arcface,
-        })
+        let mut crops = BTreeMap::new();
+        for kind in kinds {
+            let side = kind.side();
+            if crops.contains_key(&side) {
+                continue;
+            }
+            let crop = match kind {
+                FaceCrop::ArcFace112 => arcface.clone(),
+                FaceCrop::DlibChip150 => imaging::dlib_chip_150(image, &face.landmarks)?,
+                // Aligned, unlike the crop for age and gender: that raises TAR at FAR 1e-3 from 0.36 to 0.52 on LFW.
+                FaceCrop::ArcFaceEnlarged224 => imaging::resize(&arcface, side, side, Sampling::Bilinear),
+                FaceCrop::Box160 => {
+                    let bbox = face.bbox.scaled(FACENET_MARGIN).clipped(image.width(), image.height());
+                    imaging::crop_resize(image, &bbox, side, side, [0; 3], Sampling::Box)
+                }
+            };
+            crops.insert(side, crop);
+        }
+        Some(Self(crops))
     }
 }
 
-/// For each face the members' embeddings in the order of [`MEMBERS`]; one batch per network.
-fn members(engine: &Engine, faces: &[&Aligned]) -> Result<Vec<Vec<Embedding>>> {
+/// For each face the members' embeddings in the ensemble's order; one batch per network.
+fn members(engine: &Engine, faces: &[&Crops]) -> Result<Vec<Vec<Embedding>>> {
     if faces.is_empty() {
         return Ok(Vec::new());
     }
-    let crops = |of: fn(&Aligned) -> &RgbImage| faces.iter().map(|a| of(a).clone()).collect::<Vec<_>>();
-    let (mobilefacenet, (dlib, faceres)) = rayon::join(
-        || engine.mobilefacenet.run(|n| n.embed(&crops(|a| &a.arcface))),
-        || {
-            rayon::join(
-                || engine.dlib_resnet.run(|n| n.embed(&crops(|a| &a.dlib))),
-                || {
-                    let outputs = engine.faceres.run(|n| n.analyze(&crops(|a| &a.faceres)))?;
-                    Ok::<_, EngineError>(outputs.into_iter().map(|o| o.embedding).collect::<Vec<_>>())
-                },
-            )
-        },
-    );
-    let ids = [engine.mobilefacenet.id()?, engine.dlib_resnet.id()?, engine.faceres.id()?];
-    let mut columns = [mobilefacenet?.into_iter(), dlib?.into_iter(), faceres?.into_iter()];
-    let mut rows = Vec::with_capacity(faces.len());
-    for _ in faces {
-        let row = columns.iter_mut().zip(ids).filter_map(|(column, id)| Some((column.next()?, id)));
-        let row = row.map(|(vector, id)| Embedding::new(id.clone(), vector)).collect::<Result<Vec<_>, _>>()?;
-        rows.push(row);
+    let embed = |member: &Member| -> Result<Vec<Embedding>> {
+        let (network, id) = member.network.get()?;
+        let side = network.crop().side();
+        let crops: Vec<RgbImage> = faces.iter().filter_map(|f| f.0.get(&side).cloned()).collect();
+        let vectors = member.network.run(|n: &Embedder| n.embed(&crops))?;
+        vectors.into_iter().map(|v| Ok(Embedding::new(id.clone(), v)?)).collect()
+    };
+    let columns = engine.members.par_iter().map(embed).collect::<Result<Vec<_>>>()?;
+    let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
+    Ok(faces.iter().map(|_| columns.iter_mut().filter_map(Iterator::next).collect()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_tells_members_and_unusual_weights() {
+        let ids = [("mobilefacenet", "aaaabbbb"), ("dlib-resnet", "ccccdddd"), ("faceres", "eeeeffff")];
+        let ids = ids.map(|(n, v)| ModelId::new(n, v));
+        let ids: Vec<&ModelId> = ids.iter().collect();
+        assert_eq!(fused_id(&ids, &[0.2, 0.75, 0.05]).to_string(), "ensemble@aaaa-cccc-eeee");
+        assert_eq!(fused_id(&ids[..2], &[0.5, 0.5]).to_string(), "ensemble@aaaa-cccc-w500-500");
+        assert_eq!(fused_id(&ids[..1], &[1.0]).to_string(), "mobilefacenet@aaaabbbb");
     }
-    Ok(rows)
 }

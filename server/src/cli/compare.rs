@@ -37,13 +37,10 @@ pub struct CompareArgs {
     run: RunArgs,
 }
 
-/// The rates with a shipped threshold.
-const RATES: [FarTarget; 2] = [FarTarget::Percent1, FarTarget::PerMille1];
-
 fn far(text: &str) -> Result<FarTarget, String> {
     let rate: f32 = text.parse().map_err(|_| "a number is needed".to_owned())?;
-    RATES.into_iter().find(|t| (t.rate() - rate).abs() < 1e-9).ok_or_else(|| {
-        let known: Vec<String> = RATES.iter().map(|t| t.rate().to_string()).collect();
+    FarTarget::ALL.into_iter().find(|t| (t.rate() - rate).abs() < 1e-9).ok_or_else(|| {
+        let known: Vec<String> = FarTarget::ALL.iter().map(|t| t.rate().to_string()).collect();
         format!("thresholds exist for {} only", known.join(" and "))
     })
 }

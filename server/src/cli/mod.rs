@@ -8,17 +8,19 @@ pub mod json;
 pub mod progress;
 pub mod table;
 
-use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
+use std::{num::NonZeroUsize, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use facesocial_pipeline::{LoadOptions, Pipeline};
+use facesocial_pipeline::Pipeline;
 use facesocial_types::{Analyzer, AnalyzerSet, Service};
 
 use crate::{
-    eval, parallel,
+    eval,
+    networks::NetworkArgs,
+    parallel,
     serve::{ServeArgs, serve},
-    telemetry, weights_dir,
+    telemetry,
 };
 
 /// One photo in, every answer out: finds faces and says who is alike, how old they look, whether they are live.
@@ -73,12 +75,12 @@ impl Cli {
     }
 }
 
-/// Where the weights are and how many threads compute; the same for every command.
+/// Which networks run and how many threads compute; the same for every command.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Folder with weights.lock. Unless given: ./weights, else a folder weights beside or above the program.
-    #[arg(long, value_name = "DIR", env = "FACESOCIAL_WEIGHTS")]
-    pub weights: Option<PathBuf>,
+    /// Which networks run.
+    #[command(flatten)]
+    pub networks: NetworkArgs,
     /// Photos worked on at the same time. Unless given: one per core.
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -93,15 +95,13 @@ impl RunArgs {
     /// Loads the networks that `analyzers` need.
     ///
     /// # Errors
-    /// No weights folder, or damaged weights.
+    /// No weights folder, damaged weights, a chosen network without weights.
     pub fn load(&self, analyzers: AnalyzerSet) -> anyhow::Result<Pipeline> {
         if let Some(threads) = self.threads {
             // Fails only if the pool exists, and then its size is settled.
             rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global().ok();
         }
-        let weights = weights_dir::resolve(self.weights.as_deref())?;
-        let options = LoadOptions { weights: weights.clone(), services: services(analyzers) };
-        Pipeline::load(&options).with_context(|| format!("cannot load the weights in {}", weights.display()))
+        self.networks.load(services(analyzers))
     }
 }
 

@@ -158,7 +158,8 @@ pub fn run(args: &VerificationArgs) -> anyhow::Result<ExitCode> {
         similarities.write(path, &pairs)?;
     }
     let without_face = embedded.iter().filter(|e| e.is_none()).count();
-    let mut report = measure(&pairs, &similarities, without_face)?;
+    let thresholds: Vec<_> = FarTarget::ALL.into_iter().filter_map(|t| Some((t, pipeline.threshold(t)?))).collect();
+    let mut report = measure(&pairs, &similarities, without_face, &thresholds)?;
     report.pairs_file = table.display().to_string();
     report.detector = args.detector.to_string();
     tell(&report, data.json)
@@ -172,7 +173,10 @@ fn embed(pipeline: &Pipeline, options: &DetectOptions, image: &RgbImage) -> anyh
         members => members?,
     };
     let mut all = vec![pipeline.fuse(&members)?];
-    all.extend(members);
+    // An ensemble of one is its member.
+    if members.len() > 1 {
+        all.extend(members);
+    }
     Ok(Some(all))
 }
 
@@ -211,6 +215,7 @@ fn measure(
     pairs: &Pairs,
     similarities: &Similarities,
     images_without_face: usize,
+    thresholds: &[(FarTarget, f32)],
 ) -> anyhow::Result<VerificationReport> {
     let labels: Vec<bool> = pairs.pairs.iter().map(|p| p.same).collect();
     let same = labels.iter().filter(|l| **l).count();
@@ -221,8 +226,9 @@ fn measure(
         .enumerate()
         .map(|(m, model)| {
             let scores: Vec<Option<f64>> = similarities.pairs.iter().map(|s| Some(s.as_ref()?[m])).collect();
-            // The fused embedding comes first; only it has thresholds to ship.
-            model_report(model, &scores, &labels, &folds, m == 0).with_context(|| format!("cannot measure {model}"))
+            // The fused embedding comes first; only it has thresholds that decide.
+            let thresholds = if m == 0 { thresholds } else { &[] };
+            model_report(model, &scores, &labels, &folds, thresholds).with_context(|| format!("cannot measure {model}"))
         })
         .collect::<anyhow::Result<_>>()?;
     Ok(VerificationReport {
@@ -265,7 +271,7 @@ fn model_report(
     scores: &[Option<f64>],
     labels: &[bool],
     folds: &[usize],
-    ensemble: bool,
+    thresholds: &[(FarTarget, f32)],
 ) -> anyhow::Result<ModelReport> {
     let samples = scores.iter().zip(labels).zip(folds);
     let samples: Vec<_> = samples.map(|((&score, &same), &fold)| FoldSample { score, same, fold }).collect();
@@ -284,7 +290,6 @@ fn model_report(
         false_accepts: p.false_accepts,
     };
     let (eer, eer_threshold) = roc.eer();
-    let shipped = [FarTarget::Percent1, FarTarget::PerMille1].into_iter().filter(|_| ensemble);
     Ok(ModelReport {
         model: model.to_owned(),
         accuracy: figure(validated.accuracy),
@@ -293,8 +298,9 @@ fn model_report(
         eer: figure(eer),
         eer_threshold: figure(eer_threshold),
         operating_points: FAR_TARGETS.iter().map(|&t| point(t, roc.at_far(t))).collect(),
-        shipped_thresholds: shipped
-            .map(|t| point(super::rounded(f64::from(t.rate()), 6), roc.at_threshold(f64::from(t.threshold()))))
+        shipped_thresholds: thresholds
+            .iter()
+            .map(|(t, at)| point(super::rounded(f64::from(t.rate()), 6), roc.at_threshold(f64::from(*at))))
             .collect(),
         folds: validated
             .folds
@@ -389,7 +395,7 @@ mod tests {
     fn a_pair_without_face_is_an_error_and_no_threshold() {
         let (_dir, pairs, embedded) = set();
         let similarities = Similarities::of(&pairs, &embedded).unwrap();
-        let report = measure(&pairs, &similarities, 1).unwrap();
+        let report = measure(&pairs, &similarities, 1, &[]).unwrap();
         assert_eq!((report.pairs, report.same, report.pairs_without_face, report.folds.count), (9, 5, 1, 4));
         let good = &report.models[0];
         assert_eq!((good.auc, good.eer), (1.0, 0.0));
@@ -433,7 +439,7 @@ mod tests {
         assert!(Similarities::of(&pairs, &blind).is_err());
         pairs.pairs.truncate(5);
         let similarities = Similarities::of(&pairs, &embedded).unwrap();
-        let message = measure(&pairs, &similarities, 1).unwrap_err().to_string();
+        let message = measure(&pairs, &similarities, 1, &[]).unwrap_err().to_string();
         assert_eq!(message, "5 pairs of the same person and 0 of different people; at least 2 of each are needed");
     }
 }
