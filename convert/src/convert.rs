@@ -1,14 +1,19 @@
 //! One network from its source files to the bytes of its weight file.
 
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
 use crate::{
     error::{ConvertError, Result},
     lock::Entry,
-    manifest::{Format, Manifest, SourceFile},
-    output::{sha256, to_safetensors},
+    manifest::{Manifest, Output},
+    origin::{Format, Published, SourceFile},
+    output::{COMPANIONS, sha256, to_safetensors},
     package::Files,
-    read::{tfjs, tflite, torch},
+    read::{safetensors, tfjs, tflite, torch},
     rules::{self, Part},
-    source::SourceTensor,
+    source::{Dtype, SourceTensor},
 };
 
 /// A converted network.
@@ -22,37 +27,74 @@ pub struct Converted {
 
 /// Converts a network; the same files give the same bytes.
 ///
+/// Memory: the source files stay in `files`, tensors are parts of them where the format allows it (safetensors, ONNX, the
+/// legacy container of PyTorch), and the result is built beside them: about twice the size of the source. PyTorch's zip
+/// container is copied once more.
+///
 /// # Errors
 /// [`ConvertError::Format`] for a damaged source, [`ConvertError::Rules`] if the rules do not fit it or the result is
 /// not what the manifest's `[output]` says.
 pub fn convert(manifest: &Manifest, files: &Files) -> Result<Converted> {
-    let weights = rules::apply(&manifest.rules, read(manifest, files)?)?;
+    let Some(source) = manifest.source.published() else {
+        return Err(ConvertError::Missing(format!(
+            "{} was trained by this project: its weight file is the original, and `facesocial-convert adopt` locks it",
+            manifest.name
+        )));
+    };
+    let weights = rules::apply(&manifest.rules, read(source, files)?)?;
     let tensors = weights.len();
     let parameters = weights.values().map(|w| w.shape.iter().product::<usize>()).sum();
-    let output = &manifest.output;
-    if (tensors, parameters) != (output.tensors, output.parameters) {
-        return Err(ConvertError::Rules(vec![format!(
-            "the result has {tensors} tensors and {parameters} parameters (scale and min of quantised tensors not \
-             counted), [output] says {} and {}",
-            output.tensors, output.parameters
-        )]));
-    }
+    check_output(&manifest.output, tensors, parameters)?;
     let bytes = to_safetensors(&weights)?;
-    let entry = Entry {
+    Ok(Converted { entry: entry(manifest, &bytes, tensors, parameters), bytes })
+}
+
+/// The entry in `weights.lock` of a weight file that this project trained.
+///
+/// # Errors
+/// [`ConvertError::Format`] for a damaged file, [`ConvertError::Rules`] if it is not what the manifest's `[output]` says.
+pub fn adopt(manifest: &Manifest, bytes: &Bytes) -> Result<Entry> {
+    let all = safetensors::read(bytes)?;
+    let quantised: BTreeSet<&str> =
+        all.iter().filter(|t| t.dtype == Dtype::Other("u8", 1)).map(|t| t.name.as_str()).collect();
+    let companion = |name: &str| {
+        name.rsplit_once('.').is_some_and(|(key, end)| COMPANIONS.contains(&end) && quantised.contains(key))
+    };
+    let (mut tensors, mut parameters) = (0, 0);
+    for tensor in all.iter().filter(|t| !companion(&t.name)) {
+        tensors += 1;
+        parameters += tensor.elements();
+    }
+    check_output(&manifest.output, tensors, parameters)?;
+    Ok(entry(manifest, bytes, tensors, parameters))
+}
+
+fn check_output(output: &Output, tensors: usize, parameters: usize) -> Result<()> {
+    if (tensors, parameters) == (output.tensors, output.parameters) {
+        return Ok(());
+    }
+    Err(ConvertError::Rules(vec![format!(
+        "the result has {tensors} tensors and {parameters} parameters (scale and min of quantised tensors not counted), \
+         [output] says {} and {}",
+        output.tensors, output.parameters
+    )]))
+}
+
+fn entry(manifest: &Manifest, bytes: &[u8], tensors: usize, parameters: usize) -> Entry {
+    Entry {
         name: manifest.name.clone(),
-        file: output.file.clone(),
-        sha256: sha256(&bytes),
+        file: manifest.output.file.clone(),
+        sha256: sha256(bytes),
         bytes: bytes.len() as u64,
         tensors,
         parameters,
         source: manifest.source_line(),
         licence: manifest.licence.clone(),
-    };
-    Ok(Converted { entry, bytes })
+        untrained: manifest.untrained,
+    }
 }
 
-fn read<'a>(manifest: &'a Manifest, files: &Files) -> Result<Vec<Part<'a>>> {
-    let source = &manifest.source;
+fn read<'a>(source: &'a Published, files: &Files) -> Result<Vec<Part<'a>>> {
     let mut parts = Vec::new();
     let mut rest = source.files.as_slice();
     while let [file, after @ ..] = rest {
@@ -61,6 +103,8 @@ fn read<'a>(manifest: &'a Manifest, files: &Files) -> Result<Vec<Part<'a>>> {
         let tensors = match source.format {
             Format::Tflite => tflite::read(bytes),
             Format::Torch => torch::read(bytes),
+            Format::Safetensors => safetensors::read(bytes),
+            Format::Onnx => Err(ConvertError::Missing("ONNX files cannot be converted yet".to_owned())),
             Format::Tfjs => {
                 let shards = after.iter().take_while(|f| !f.path.ends_with(".json")).count();
                 rest = &after[shards..];
@@ -82,7 +126,7 @@ fn read<'a>(manifest: &'a Manifest, files: &Files) -> Result<Vec<Part<'a>>> {
 fn read_tfjs<'f>(
     manifest: &[u8],
     shards: &[SourceFile],
-    get: impl Fn(&str) -> Result<&'f [u8]>,
+    get: impl Fn(&str) -> Result<&'f Bytes>,
 ) -> Result<Vec<SourceTensor>> {
     let mut unused: Vec<&SourceFile> = shards.iter().collect();
     let tensors = tfjs::read(manifest, |path| {

@@ -49,6 +49,16 @@ pub enum ConvertError {
         /// sha256 of what was found.
         found: String,
     },
+    /// A file has not the size that its manifest says.
+    #[error("{what} has {found} bytes, the manifest says {expected}; nothing was converted from it")]
+    Size {
+        /// The file.
+        what: String,
+        /// Size in the manifest.
+        expected: u64,
+        /// Size of what was found.
+        found: u64,
+    },
     /// A package client is not installed.
     #[error("{client} was not found; install {install}, or pass --from DIR with {archive} in it")]
     NoClient {

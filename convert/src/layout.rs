@@ -1,5 +1,6 @@
 //! Reordering of axes from a framework's layout to PyTorch's.
 
+use bytes::Bytes;
 use serde::Deserialize;
 
 /// Layout of a source tensor. All but the last two give the layout of a PyTorch weight.
@@ -31,16 +32,16 @@ impl Layout {
     ///
     /// # Panics
     /// If `data` is not `size` bytes for each element of `shape`.
-    pub fn apply(self, shape: &[usize], size: usize, data: &[u8]) -> Result<(Vec<usize>, Vec<u8>), String> {
+    pub fn apply(self, shape: &[usize], size: usize, data: &Bytes) -> Result<(Vec<usize>, Bytes), String> {
         assert_eq!(data.len(), shape.iter().product::<usize>() * size, "data of shape {shape:?}");
         let order: &[usize] = match (self, shape) {
-            (Self::AsIs, _) => return Ok((shape.to_vec(), data.to_vec())),
+            (Self::AsIs, _) => return Ok((shape.to_vec(), data.clone())),
             (Self::Flatten, _) => {
                 let mut flat: Vec<_> = shape.iter().copied().filter(|n| *n != 1).collect();
                 if flat.is_empty() {
                     flat.push(1);
                 }
-                return Ok((flat, data.to_vec()));
+                return Ok((flat, data.clone()));
             }
             (Self::Hwio, [_, _, _, _]) => &[3, 2, 0, 1],
             (Self::Hwim, [_, _, _, 1]) => &[2, 3, 0, 1],
@@ -49,7 +50,7 @@ impl Layout {
             (Self::Io, [_, _]) => &[1, 0],
             _ => return Err(format!("shape {shape:?} is not {}", self.expected())),
         };
-        Ok((order.iter().map(|axis| shape[*axis]).collect(), permute(shape, order, size, data)))
+        Ok((order.iter().map(|axis| shape[*axis]).collect(), permute(shape, order, size, data).into()))
     }
 
     fn expected(self) -> &'static str {
@@ -93,10 +94,11 @@ mod tests {
     /// The source counts 0, 1, 2, ...; expected values were written down by hand.
     fn check(layout: Layout, shape: &[usize], expected_shape: &[usize], expected: &[u8]) {
         let data: Vec<u8> = (0..expected.len() as u8).collect();
-        assert_eq!(layout.apply(shape, 1, &data).unwrap(), (expected_shape.to_vec(), expected.to_vec()), "{layout:?}");
+        let narrow = layout.apply(shape, 1, &data.clone().into()).unwrap();
+        assert_eq!(narrow, (expected_shape.to_vec(), expected.to_vec().into()), "{layout:?}");
         // The same in elements of two bytes.
         let wide = |bytes: &[u8]| bytes.iter().flat_map(|b| [*b, 0xee]).collect::<Vec<_>>();
-        assert_eq!(layout.apply(shape, 2, &wide(&data)).unwrap().1, wide(expected), "{layout:?}");
+        assert_eq!(layout.apply(shape, 2, &wide(&data).into()).unwrap().1, wide(expected), "{layout:?}");
     }
 
     #[test]
@@ -121,7 +123,7 @@ mod tests {
             (Layout::Ohwi, &[4]),
             (Layout::Io, &[4]),
         ] {
-            let error = layout.apply(shape, 1, &[0; 4]).unwrap_err();
+            let error = layout.apply(shape, 1, &Bytes::from_static(&[0; 4])).unwrap_err();
             assert!(error.contains(&format!("{shape:?}")), "{error}");
         }
     }

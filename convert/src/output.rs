@@ -16,11 +16,11 @@ use crate::{
 };
 
 /// Suffixes of the two F64 scalars (shape `[1]`) that stand beside an affine-quantised U8 tensor.
-const COMPANIONS: [&str; 2] = ["scale", "min"];
+pub(crate) const COMPANIONS: [&str; 2] = ["scale", "min"];
 
 /// Serialises weights as safetensors; the same weights give the same bytes.
 ///
-/// F32 and F16 stay what they are. An affine U8 tensor `<key>` keeps its bytes and is followed by `<key>.scale` and
+/// F32, F16 and BF16 stay what they are. An affine U8 tensor `<key>` keeps its bytes and is followed by `<key>.scale` and
 /// `<key>.min`; its values are `f32(f64(q) * scale + min)`, as TensorFlow.js computes them.
 ///
 /// # Errors
@@ -45,6 +45,7 @@ pub fn to_safetensors(weights: &BTreeMap<String, Weight>) -> Result<Vec<u8>> {
         let dtype = match weight.dtype {
             Dtype::F32 => Stored::F32,
             Dtype::F16 => Stored::F16,
+            Dtype::Bf16 => Stored::BF16,
             Dtype::AffineU8 { .. } => Stored::U8,
             Dtype::I32 | Dtype::I64 | Dtype::Other(..) => {
                 return Err(ConvertError::Rules(vec![format!("{key} of type {} is no weight", weight.dtype)]));
@@ -92,8 +93,11 @@ mod tests {
     use super::*;
 
     fn weights() -> BTreeMap<String, Weight> {
-        let weight =
-            |dtype: Dtype, shape: &[usize], data: &[u8]| Weight { shape: shape.to_vec(), dtype, data: data.to_vec() };
+        let weight = |dtype: Dtype, shape: &[usize], data: &[u8]| Weight {
+            shape: shape.to_vec(),
+            dtype,
+            data: data.to_vec().into(),
+        };
         BTreeMap::from([
             ("b.f".to_owned(), weight(Dtype::F32, &[1], &1.5f32.to_le_bytes())),
             ("a.q".to_owned(), weight(Dtype::AffineU8 { scale: 0.1, min: -0.2 }, &[1, 3], &[0, 1, 255])),

@@ -2,13 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Display,
     fs::{self, File},
-    io::{self, BufReader, Read},
+    io::{self, BufReader, Read, Seek},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
+use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
@@ -16,7 +18,8 @@ use zip::ZipArchive;
 
 use crate::{
     error::{ConvertError, Result},
-    manifest::{Manifest, Registry, Source},
+    manifest::Manifest,
+    origin::{Asset, Origin, Package, Published},
     output::sha256,
 };
 
@@ -29,117 +32,185 @@ pub struct Packages {
     pub cache: PathBuf,
 }
 
-/// Contents of the wanted files of some packages, each checked against its manifest.
+/// Contents of source files, each checked against its manifest where that pins it.
+///
+/// The bytes are shared, not copied: a conversion reads tensors out of them in place.
 #[derive(Debug, Default)]
-pub struct Files(BTreeMap<(String, String), Vec<u8>>);
+pub struct Files(BTreeMap<(Origin, String), Bytes>);
+
+/// No source file is larger: what a damaged zip claims is not believed beyond it.
+const LARGEST: u64 = 4 << 30;
 
 impl Files {
-    /// The file of a source by its path in the archive.
+    /// No files yet; see [`Self::insert`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Files of published networks that lie in a folder: bare, by path or by name, or in the archive that serves them.
+    ///
+    /// # Errors
+    /// As [`Packages::collect`].
+    pub fn from_folder(folder: &Path, manifests: &[Manifest]) -> Result<Self> {
+        Packages { from: Some(folder.to_owned()), cache: folder.to_owned() }.collect(manifests)
+    }
+
+    /// Takes one file of a source, `path` as its manifest writes it.
+    ///
+    /// # Errors
+    /// [`ConvertError::Missing`] if the source has no such file; [`ConvertError::Digest`] or [`ConvertError::Size`] if it is
+    /// not the pinned one.
+    pub fn insert(&mut self, source: &Published, path: &str, bytes: impl Into<Bytes>) -> Result<()> {
+        let bytes = bytes.into();
+        let file = source.files.iter().find(|f| f.path == path);
+        let file = file.ok_or_else(|| ConvertError::Missing(format!("no [[source.file]] has the path {path}")))?;
+        if let Some(expected) = file.bytes
+            && expected != bytes.len() as u64
+        {
+            return Err(ConvertError::Size { what: path.to_owned(), expected, found: bytes.len() as u64 });
+        }
+        if let Some(expected) = &file.sha256 {
+            let found = sha256(&bytes);
+            if found != *expected {
+                return Err(ConvertError::Digest { what: path.to_owned(), expected: expected.clone(), found });
+            }
+        }
+        self.0.insert((source.origin.clone(), path.to_owned()), bytes);
+        Ok(())
+    }
+
+    /// Takes every file of a source out of a zip. The digest of the zip itself is for the caller to check: it is known
+    /// while the zip is written.
+    ///
+    /// # Errors
+    /// As [`Self::insert`]; [`ConvertError::Format`] for a damaged zip, [`ConvertError::Missing`] for one that lacks a file.
+    pub fn insert_zip(&mut self, source: &Published, zip: impl Read + Seek) -> Result<()> {
+        let fault = |e: &dyn Display| ConvertError::Format { format: "zip", reason: e.to_string() };
+        let wanted = source.files.iter().map(|f| f.path.as_str()).collect();
+        let contents = unzip(zip, &wanted).map_err(|e| fault(&e))?;
+        complete("the zip", &wanted, &contents)?;
+        contents.into_iter().try_for_each(|(path, bytes)| self.insert(source, &path, bytes))
+    }
+
+    /// The file of a source, `path` as its manifest writes it.
     ///
     /// # Errors
     /// [`ConvertError::Missing`] if it was not collected for this source.
-    pub fn get(&self, source: &Source, path: &str) -> Result<&[u8]> {
-        let file = self.0.get(&(source.archive_sha256.clone(), path.to_owned()));
-        file.map(Vec::as_slice).ok_or_else(|| ConvertError::Missing(format!("{path} was not fetched")))
+    pub fn get(&self, source: &Published, path: &str) -> Result<&Bytes> {
+        let file = self.0.get(&(source.origin.clone(), path.to_owned()));
+        file.ok_or_else(|| ConvertError::Missing(format!("{path} was not fetched")))
     }
 }
 
 impl Packages {
-    /// Brings every package that the manifests name, once each, and gives their files.
+    /// Brings every package that the manifests name, once each, and gives their files. Networks that this project trained
+    /// have none and are passed over.
+    ///
+    /// Only npm and PyPI are downloaded from here; of every other source the `from` folder must have the files.
     ///
     /// # Errors
-    /// [`ConvertError::NoClient`], [`ConvertError::Client`], [`ConvertError::Digest`], [`ConvertError::Missing`] with
-    /// what would mend it; [`ConvertError::Io`].
+    /// [`ConvertError::NoClient`], [`ConvertError::Client`], [`ConvertError::Digest`], [`ConvertError::Size`],
+    /// [`ConvertError::Missing`] with what would mend it; [`ConvertError::Io`].
     pub fn collect(&self, manifests: &[Manifest]) -> Result<Files> {
-        let mut by_archive: BTreeMap<&str, Vec<&Source>> = BTreeMap::new();
-        for manifest in manifests {
-            by_archive.entry(&manifest.source.archive_sha256).or_default().push(&manifest.source);
+        let mut by_origin: BTreeMap<&Origin, Vec<&Published>> = BTreeMap::new();
+        for published in manifests.iter().filter_map(|m| m.source.published()) {
+            by_origin.entry(&published.origin).or_default().push(published);
         }
         let mut files = Files::default();
-        for (digest, sources) in by_archive {
-            let wanted: BTreeMap<&str, &str> =
-                sources.iter().flat_map(|s| s.files.iter().map(|f| (f.path.as_str(), f.sha256.as_str()))).collect();
-            let contents = match self.archive(sources[0])? {
-                Some(archive) => unpack(&archive, wanted.keys().copied().collect())?,
-                None => self.bare_files(sources[0], wanted.keys().copied())?,
+        for (origin, sources) in by_origin {
+            let wanted: BTreeSet<&str> = sources.iter().flat_map(|s| s.files.iter().map(|f| f.path.as_str())).collect();
+            let contents = match self.archive(origin)? {
+                Some(archive) => unpack(&archive, &wanted)?,
+                None => self.bare_files(sources[0], &wanted)?,
             };
             for (path, bytes) in contents {
-                let found = sha256(&bytes);
-                if found != wanted[path.as_str()] {
-                    let expected = wanted[path.as_str()].to_owned();
-                    return Err(ConvertError::Digest { what: path, expected, found });
+                let bytes = Bytes::from(bytes);
+                for source in sources.iter().filter(|s| s.files.iter().any(|f| f.path == path)) {
+                    files.insert(source, &path, bytes.clone())?;
                 }
-                files.0.insert((digest.to_owned(), path), bytes);
             }
         }
         Ok(files)
     }
 
-    /// Path of the checked archive; `None` if `from` is given and does not have it.
-    fn archive(&self, source: &Source) -> Result<Option<PathBuf>> {
+    /// Path of the checked archive; `None` if there is none, or if `from` is given and does not have it.
+    fn archive(&self, origin: &Origin) -> Result<Option<PathBuf>> {
         if let Some(from) = &self.from {
-            let Some(path) = find_archive(from, source)? else { return Ok(None) };
-            check_digest(&path, source)?;
+            let Some(path) = find_archive(from, origin)? else { return Ok(None) };
+            check_digest(&path, origin)?;
             return Ok(Some(path));
         }
+        let client = match origin {
+            Origin::Npm(package) => Client::Npm(package),
+            Origin::Pypi(package) => Client::Pypi(package),
+            _ => return Ok(None),
+        };
         fs::create_dir_all(&self.cache).map_err(ConvertError::io(&self.cache))?;
-        if let Some(path) = find_archive(&self.cache, source)? {
-            if check_digest(&path, source).is_ok() {
+        if let Some(path) = find_archive(&self.cache, origin)? {
+            if check_digest(&path, origin).is_ok() {
                 return Ok(Some(path));
             }
             // A damaged or half-written copy is replaced.
             fs::remove_file(&path).map_err(ConvertError::io(&path))?;
         }
         let scratch = tempfile::tempdir_in(&self.cache).map_err(ConvertError::io(&self.cache))?;
-        download(source, scratch.path())?;
+        client.download(scratch.path())?;
         let path = only_file(scratch.path())?;
-        check_digest(&path, source)?;
+        check_digest(&path, origin)?;
         let kept = self.cache.join(path.file_name().unwrap_or_default());
         fs::rename(&path, &kept).map_err(ConvertError::io(&kept))?;
         Ok(Some(kept))
     }
 
     /// Takes files out of the `from` folder, by path or by name.
-    fn bare_files<'a>(
-        &self,
-        source: &Source,
-        wanted: impl Iterator<Item = &'a str>,
-    ) -> Result<BTreeMap<String, Vec<u8>>> {
-        let from = self.from.as_deref().unwrap_or(Path::new("."));
+    fn bare_files(&self, source: &Published, wanted: &BTreeSet<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
+        let Some(from) = &self.from else {
+            let urls: Vec<_> = source.downloads().into_iter().map(|d| d.url).collect();
+            return Err(ConvertError::Missing(format!(
+                "files of the full profile are not downloaded here: put what {} serves into a folder and pass it as \
+                 --from DIR",
+                urls.join(", ")
+            )));
+        };
         let mut contents = BTreeMap::new();
         for path in wanted {
             let name = path.rsplit('/').next().unwrap_or(path);
             let Some(found) = [from.join(path), from.join(name)].into_iter().find(|p| p.is_file()) else {
+                let archive = archive_name(&source.origin);
+                let either = archive.map_or(format!("has no {name}"), |a| format!("has neither {a} nor {name}"));
                 return Err(ConvertError::Missing(format!(
-                    "{} has neither {} nor {name}; put one of them there, or leave out --from to fetch the package",
+                    "{} {either}; put it there, or leave out --from where a package client can fetch it",
                     from.display(),
-                    archive_name(source),
                 )));
             };
-            contents.insert(path.to_owned(), fs::read(&found).map_err(ConvertError::io(found))?);
+            contents.insert((*path).to_owned(), fs::read(&found).map_err(ConvertError::io(found))?);
         }
         Ok(contents)
     }
 }
 
-/// Name that the client gives the archive; for a wheel its start, as its tags are not known beforehand.
-fn archive_name(source: &Source) -> String {
-    match source.registry {
-        Registry::Npm => {
-            format!("{}-{}.tgz", source.package.trim_start_matches('@').replace('/', "-"), source.version)
+/// Name of the archive as it is served; for a wheel its start, as its tags are not known beforehand.
+fn archive_name(origin: &Origin) -> Option<String> {
+    match origin {
+        Origin::Npm(Package { name, version, .. }) => {
+            Some(format!("{}-{version}.tgz", name.trim_start_matches('@').replace('/', "-")))
         }
-        Registry::Pypi => format!("{}-{}-*.whl", source.package.replace(['-', '.'], "_"), source.version),
+        Origin::Pypi(Package { name, version, .. }) => {
+            Some(format!("{}-{version}-*.whl", name.replace(['-', '.'], "_")))
+        }
+        Origin::GithubRelease { asset: Some(asset), .. } => Some(asset.name.clone()),
+        _ => None,
     }
 }
 
-fn find_archive(folder: &Path, source: &Source) -> Result<Option<PathBuf>> {
-    let name = archive_name(source);
-    if source.registry == Registry::Npm {
+fn find_archive(folder: &Path, origin: &Origin) -> Result<Option<PathBuf>> {
+    let Some(name) = archive_name(origin) else { return Ok(None) };
+    let Some(start) = name.strip_suffix("*.whl") else {
         return Ok(Some(folder.join(name)).filter(|p| p.is_file()));
-    }
+    };
     // Registries differ in case and in `-`, `_`, `.` of a wheel's name.
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '.'], "_");
-    let start = plain(name.trim_end_matches("*.whl"));
+    let start = plain(start);
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(ConvertError::io(folder))? {
         let path = entry.map_err(ConvertError::io(folder))?.path();
@@ -152,13 +223,18 @@ fn find_archive(folder: &Path, source: &Source) -> Result<Option<PathBuf>> {
     Ok(found.into_iter().next())
 }
 
-fn check_digest(path: &Path, source: &Source) -> Result<()> {
+fn check_digest(path: &Path, origin: &Origin) -> Result<()> {
+    let expected = match origin {
+        Origin::Npm(package) | Origin::Pypi(package) => &package.archive_sha256,
+        Origin::GithubRelease { asset: Some(Asset { sha256: Some(sha256), .. }), .. } => sha256,
+        _ => return Ok(()),
+    };
     let found = file_sha256(path).map_err(ConvertError::io(path))?;
-    if found == source.archive_sha256 {
+    if found == *expected {
         return Ok(());
     }
     let what = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Err(ConvertError::Digest { what, expected: source.archive_sha256.clone(), found })
+    Err(ConvertError::Digest { what, expected: expected.clone(), found })
 }
 
 fn file_sha256(path: &Path) -> io::Result<String> {
@@ -177,19 +253,24 @@ fn file_sha256(path: &Path) -> io::Result<String> {
     Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// Unpacks the wanted files of a .tgz or a .whl into memory.
-fn unpack(archive: &Path, wanted: BTreeSet<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
+/// Unpacks the wanted files of a .tgz, .whl or .zip into memory.
+fn unpack(archive: &Path, wanted: &BTreeSet<&str>) -> Result<BTreeMap<String, Vec<u8>>> {
     let name = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let contents = match archive.extension().and_then(|e| e.to_str()) {
-        Some("whl") => unzip(archive, &wanted),
-        _ => untar(archive, &wanted),
+        Some("whl" | "zip") => File::open(archive).and_then(|file| unzip(BufReader::new(file), wanted)),
+        _ => untar(archive, wanted),
     };
     let contents = contents.map_err(ConvertError::io(archive))?;
-    let missing: Vec<_> = wanted.into_iter().filter(|w| !contents.contains_key(*w)).collect();
-    if !missing.is_empty() {
-        return Err(ConvertError::Missing(format!("{name} has no {}; mend [[source.file]]", missing.join(", "))));
-    }
+    complete(&name, wanted, &contents)?;
     Ok(contents)
+}
+
+fn complete(archive: &str, wanted: &BTreeSet<&str>, contents: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    let missing: Vec<_> = wanted.iter().copied().filter(|w| !contents.contains_key(*w)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(ConvertError::Missing(format!("{archive} has no {}; mend [[source.file]]", missing.join(", "))))
 }
 
 fn untar(archive: &Path, wanted: &BTreeSet<&str>) -> io::Result<BTreeMap<String, Vec<u8>>> {
@@ -213,14 +294,16 @@ fn untar(archive: &Path, wanted: &BTreeSet<&str>) -> io::Result<BTreeMap<String,
     Ok(contents)
 }
 
-fn unzip(archive: &Path, wanted: &BTreeSet<&str>) -> io::Result<BTreeMap<String, Vec<u8>>> {
-    let mut zip = ZipArchive::new(BufReader::new(File::open(archive)?)).map_err(io::Error::other)?;
+fn unzip(archive: impl Read + Seek, wanted: &BTreeSet<&str>) -> io::Result<BTreeMap<String, Vec<u8>>> {
+    let mut zip = ZipArchive::new(archive).map_err(io::Error::other)?;
     let mut contents = BTreeMap::new();
     for path in wanted {
         match zip.by_name(path) {
-            Ok(mut entry) => {
+            Ok(entry) => {
                 let mut bytes = Vec::new();
-                entry.read_to_end(&mut bytes)?;
+                if entry.take(LARGEST).read_to_end(&mut bytes)? as u64 == LARGEST {
+                    return Err(io::Error::other(format!("{path} has {LARGEST} bytes or more")));
+                }
                 contents.insert((*path).to_owned(), bytes);
             }
             Err(zip::result::ZipError::FileNotFound) => {}
@@ -230,73 +313,88 @@ fn unzip(archive: &Path, wanted: &BTreeSet<&str>) -> io::Result<BTreeMap<String,
     Ok(contents)
 }
 
-/// Downloads the package into an empty folder with the registry's client.
-fn download(source: &Source, folder: &Path) -> Result<()> {
-    let Source { package, version, .. } = source;
-    let (clients, args, install): (&[&[&str]], Vec<String>, _) = match source.registry {
-        Registry::Npm => (
-            &[&[if cfg!(windows) { "npm.cmd" } else { "npm" }]],
-            // Nothing of the package is run.
-            [
-                "pack",
-                &format!("{package}@{version}"),
-                "--pack-destination",
-                ".",
-                "--ignore-scripts",
-                "--loglevel=error",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-            "Node.js with npm",
-        ),
-        Registry::Pypi => (
-            &[&["pip"], &["pip3"], &["python3", "-m", "pip"], &["python", "-m", "pip"]],
-            [
-                "download",
-                "--no-deps",
-                // A source distribution would run its build script to tell its metadata.
-                "--only-binary=:all:",
-                "--ignore-requires-python",
-                "--disable-pip-version-check",
-                "--no-input",
-                "--quiet",
-                "--dest",
-                ".",
-                &format!("{package}=={version}"),
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-            "Python 3 with pip",
-        ),
-    };
-    for client in clients {
-        let spinner = ProgressBar::new_spinner().with_style(style("{spinner} {msg} ({elapsed})"));
-        spinner.set_message(format!("{} {}", client.join(" "), args.join(" ")));
-        spinner.enable_steady_tick(Duration::from_millis(120));
-        let output = Command::new(client[0]).args(&client[1..]).args(&args).current_dir(folder).output();
-        spinner.finish_and_clear();
-        let output = match output {
-            Ok(output) => output,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(ConvertError::io(client[0])(error)),
+/// A registry's ordinary client.
+enum Client<'a> {
+    Npm(&'a Package),
+    Pypi(&'a Package),
+}
+
+impl Client<'_> {
+    /// Downloads the package into an empty folder.
+    fn download(&self, folder: &Path) -> Result<()> {
+        let (clients, args, install): (&[&[&str]], Vec<String>, _) = match self {
+            Self::Npm(Package { name, version, .. }) => (
+                &[&[if cfg!(windows) { "npm.cmd" } else { "npm" }]],
+                // Nothing of the package is run.
+                [
+                    "pack",
+                    &format!("{name}@{version}"),
+                    "--pack-destination",
+                    ".",
+                    "--ignore-scripts",
+                    "--loglevel=error",
+                ]
+                .map(str::to_owned)
+                .to_vec(),
+                "Node.js with npm",
+            ),
+            Self::Pypi(Package { name, version, .. }) => (
+                &[&["pip"], &["pip3"], &["python3", "-m", "pip"], &["python", "-m", "pip"]],
+                [
+                    "download",
+                    "--no-deps",
+                    // A source distribution would run its build script to tell its metadata.
+                    "--only-binary=:all:",
+                    "--ignore-requires-python",
+                    "--disable-pip-version-check",
+                    "--no-input",
+                    "--quiet",
+                    "--dest",
+                    ".",
+                    &format!("{name}=={version}"),
+                ]
+                .map(str::to_owned)
+                .to_vec(),
+                "Python 3 with pip",
+            ),
         };
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        // 127 comes from version managers whose stand-in exists while the command does not.
-        if output.status.code() == Some(127) || stderr.contains("No module named pip") {
-            continue;
+        for client in clients {
+            let spinner = ProgressBar::new_spinner().with_style(style("{spinner} {msg} ({elapsed})"));
+            spinner.set_message(format!("{} {}", client.join(" "), args.join(" ")));
+            spinner.enable_steady_tick(Duration::from_millis(120));
+            let output = Command::new(client[0]).args(&client[1..]).args(&args).current_dir(folder).output();
+            spinner.finish_and_clear();
+            let output = match output {
+                Ok(output) => output,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(ConvertError::io(client[0])(error)),
+            };
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            // 127 comes from version managers whose stand-in exists while the command does not.
+            if output.status.code() == Some(127) || stderr.contains("No module named pip") {
+                continue;
+            }
+            if !output.status.success() {
+                let lines: Vec<_> = stderr.lines().filter(|l| !l.trim().is_empty()).collect();
+                return Err(ConvertError::Client {
+                    command: format!("{} {}", client.join(" "), args.join(" ")),
+                    status: output.status.to_string(),
+                    stderr: lines[lines.len().saturating_sub(6)..].join("\n  "),
+                });
+            }
+            return Ok(());
         }
-        if !output.status.success() {
-            let lines: Vec<_> = stderr.lines().filter(|l| !l.trim().is_empty()).collect();
-            return Err(ConvertError::Client {
-                command: format!("{} {}", client.join(" "), args.join(" ")),
-                status: output.status.to_string(),
-                stderr: lines[lines.len().saturating_sub(6)..].join("\n  "),
-            });
-        }
-        return Ok(());
+        let client = clients.iter().map(|c| c.join(" ")).collect::<Vec<_>>().join(", ");
+        Err(ConvertError::NoClient { client, install, archive: self.archive() })
     }
-    let client = clients.iter().map(|c| c.join(" ")).collect::<Vec<_>>().join(", ");
-    Err(ConvertError::NoClient { client, install, archive: archive_name(source) })
+
+    fn archive(&self) -> String {
+        let origin = match self {
+            Self::Npm(package) => Origin::Npm((*package).clone()),
+            Self::Pypi(package) => Origin::Pypi((*package).clone()),
+        };
+        archive_name(&origin).unwrap_or_default()
+    }
 }
 
 fn only_file(folder: &Path) -> Result<PathBuf> {
@@ -329,7 +427,7 @@ mod tests {
     use zip::{ZipWriter, write::SimpleFileOptions};
 
     use super::*;
-    use crate::manifest::tests::manifest_text;
+    use crate::{manifest::tests::manifest_text, origin::Source};
 
     const CONTENT: &[u8] = b"the weights";
 
@@ -372,7 +470,7 @@ mod tests {
         fs::write(dir.path().join("scope-tiny-1.0.0.tgz"), tgz()).unwrap();
         let manifest = manifest("npm", "@scope/tiny", &tgz());
         let files = from(dir.path()).collect(&[manifest.clone(), manifest.clone()]).unwrap();
-        assert_eq!(files.get(&manifest.source, "package/tiny.tflite").unwrap(), CONTENT);
+        assert_eq!(files.get(manifest.source.published().unwrap(), "package/tiny.tflite").unwrap(), CONTENT);
     }
 
     #[test]
@@ -381,7 +479,7 @@ mod tests {
         fs::write(dir.path().join("Tiny_Net-1.0.0-py3-none-any.whl"), whl()).unwrap();
         let manifest = manifest("pypi", "tiny-net", &whl());
         let files = from(dir.path()).collect(std::slice::from_ref(&manifest)).unwrap();
-        assert_eq!(files.get(&manifest.source, "package/tiny.tflite").unwrap(), CONTENT);
+        assert_eq!(files.get(manifest.source.published().unwrap(), "package/tiny.tflite").unwrap(), CONTENT);
     }
 
     #[test]
@@ -390,7 +488,7 @@ mod tests {
         fs::write(dir.path().join("tiny.tflite"), CONTENT).unwrap();
         let manifest = manifest("npm", "@scope/tiny", &tgz());
         let files = from(dir.path()).collect(std::slice::from_ref(&manifest)).unwrap();
-        assert_eq!(files.get(&manifest.source, "package/tiny.tflite").unwrap(), CONTENT);
+        assert_eq!(files.get(manifest.source.published().unwrap(), "package/tiny.tflite").unwrap(), CONTENT);
     }
 
     #[test]
@@ -400,7 +498,7 @@ mod tests {
         let manifest = manifest("npm", "@scope/tiny", &tgz());
         let packages = Packages { from: None, cache: dir.path().to_owned() };
         let files = packages.collect(std::slice::from_ref(&manifest)).unwrap();
-        assert_eq!(files.get(&manifest.source, "package/tiny.tflite").unwrap(), CONTENT);
+        assert_eq!(files.get(manifest.source.published().unwrap(), "package/tiny.tflite").unwrap(), CONTENT);
     }
 
     #[test]
@@ -430,8 +528,60 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("scope-tiny-1.0.0.tgz"), tgz()).unwrap();
         let mut manifest = manifest("npm", "@scope/tiny", &tgz());
-        manifest.source.files[0].path = "package/absent.tflite".into();
+        let Source::Published(published) = &mut manifest.source else { panic!() };
+        published.files[0].path = "package/absent.tflite".into();
         let error = from(dir.path()).collect(&[manifest]).unwrap_err().to_string();
         assert!(error.contains("scope-tiny-1.0.0.tgz has no package/absent.tflite"), "{error}");
+    }
+
+    fn release(sha256: &str) -> Manifest {
+        let source = format!(
+            "registry = \"github\"\nrepository = \"o/n\"\ntag = \"v1\"\nasset = \"m.zip\"\narchive_sha256 = \"{sha256}\""
+        );
+        let text = manifest_text("");
+        let (before, after) = (text.split("registry").next().unwrap(), text.split("format").nth(1).unwrap());
+        let text = format!("{before}{source}\nformat{after}").replace("\"bundled\"", "\"full\"");
+        toml::from_str(&text.replace(&"0".repeat(64), &self::sha256(CONTENT))).unwrap()
+    }
+
+    #[test]
+    fn takes_a_file_out_of_the_zip_of_a_release() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("m.zip"), whl()).unwrap();
+        let manifest = release(&sha256(&whl()));
+        let source = manifest.source.published().unwrap();
+        let files = Files::from_folder(dir.path(), std::slice::from_ref(&manifest)).unwrap();
+        assert_eq!(files.get(source, "package/tiny.tflite").unwrap(), CONTENT);
+
+        let mut files = Files::new();
+        files.insert_zip(source, io::Cursor::new(whl())).unwrap();
+        assert_eq!(files.get(source, "package/tiny.tflite").unwrap(), CONTENT);
+        assert!(matches!(files.insert_zip(source, io::Cursor::new(b"PK")), Err(ConvertError::Format { .. })));
+
+        let other = Files::from_folder(dir.path(), &[release(&sha256(b"other"))]).unwrap_err();
+        assert!(matches!(other, ConvertError::Digest { .. }), "{other}");
+    }
+
+    #[test]
+    fn only_package_clients_download() {
+        let dir = tempfile::tempdir().unwrap();
+        let packages = Packages { from: None, cache: dir.path().to_owned() };
+        let error = packages.collect(&[release(&sha256(b""))]).unwrap_err().to_string();
+        assert!(error.contains("releases/download/v1/m.zip") && error.contains("--from DIR"), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_taken_only_if_the_manifest_has_it_as_it_is() {
+        let mut manifest = release(&sha256(b""));
+        let Source::Published(source) = &mut manifest.source else { panic!() };
+        source.files[0].bytes = Some(CONTENT.len() as u64);
+        let mut files = Files::new();
+        files.insert(source, "package/tiny.tflite", CONTENT).unwrap();
+        let short = files.insert(source, "package/tiny.tflite", &CONTENT[1..]).unwrap_err().to_string();
+        assert!(short.contains("has 10 bytes, the manifest says 11"), "{short}");
+        let other = files.insert(source, "package/tiny.tflite", &b"The weights"[..]).unwrap_err();
+        assert!(matches!(other, ConvertError::Digest { .. }), "{other}");
+        let stray = files.insert(source, "package/stray.tflite", CONTENT).unwrap_err();
+        assert!(stray.to_string().contains("no [[source.file]] has the path"), "{stray}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use regex::Regex;
 
 use crate::{
@@ -16,10 +17,10 @@ use crate::{
 pub struct Weight {
     /// Axes in PyTorch's order.
     pub shape: Vec<usize>,
-    /// F32, F16 or affine U8.
+    /// F32, F16, BF16 or affine U8.
     pub dtype: Dtype,
     /// Elements, little endian, row-major.
-    pub data: Vec<u8>,
+    pub data: Bytes,
 }
 
 /// The tensors of one source file.
@@ -101,7 +102,7 @@ fn compile(rule: &Rule) -> Result<Regex, String> {
 
 fn weight(tensor: SourceTensor, layout: Layout) -> Result<Weight, String> {
     let SourceTensor { shape, dtype, data, .. } = tensor;
-    if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::AffineU8 { .. }) {
+    if !dtype.is_weight() {
         return Err(format!("type {dtype} is no weight; give it a `leave_out` reason"));
     }
     let (shape, data) = layout.apply(&shape, dtype.size(), &data)?;
@@ -114,7 +115,12 @@ mod tests {
 
     fn tensor(name: &str, shape: &[usize], dtype: Dtype) -> SourceTensor {
         let len = shape.iter().product::<usize>() * dtype.size();
-        SourceTensor { name: name.into(), shape: shape.to_vec(), dtype, data: (0..len as u8).collect() }
+        SourceTensor {
+            name: name.into(),
+            shape: shape.to_vec(),
+            dtype,
+            data: (0..len as u8).collect::<Vec<_>>().into(),
+        }
     }
 
     fn keep(from: &str, to: &str, layout: Layout) -> Rule {

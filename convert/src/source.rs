@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 /// One constant of a source file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceTensor {
@@ -11,8 +13,8 @@ pub struct SourceTensor {
     pub shape: Vec<usize>,
     /// Type of the elements.
     pub dtype: Dtype,
-    /// Elements, little endian, row-major, without padding.
-    pub data: Vec<u8>,
+    /// Elements, little endian, row-major, without padding; where the format allows it a part of the file, not a copy.
+    pub data: Bytes,
 }
 
 impl SourceTensor {
@@ -29,6 +31,8 @@ pub enum Dtype {
     F32,
     /// 16-bit float.
     F16,
+    /// 16-bit float with the exponent of a 32-bit one.
+    Bf16,
     /// Byte `q` that stands for the value `f32(q * scale + min)`, computed in doubles as TensorFlow.js does.
     ///
     /// Both factors are doubles in the source (JSON numbers), so an f32 copy of them would not give the same values.
@@ -47,11 +51,16 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Whether weights may have this type.
+    pub fn is_weight(self) -> bool {
+        matches!(self, Self::F32 | Self::F16 | Self::Bf16 | Self::AffineU8 { .. })
+    }
+
     /// Bytes per element.
     pub fn size(self) -> usize {
         match self {
             Self::F32 | Self::I32 => 4,
-            Self::F16 => 2,
+            Self::F16 | Self::Bf16 => 2,
             Self::AffineU8 { .. } => 1,
             Self::I64 => 8,
             Self::Other(_, size) => size,
@@ -64,6 +73,7 @@ impl fmt::Display for Dtype {
         match self {
             Self::F32 => f.write_str("f32"),
             Self::F16 => f.write_str("f16"),
+            Self::Bf16 => f.write_str("bf16"),
             Self::AffineU8 { scale, min } => write!(f, "u8 (x {scale:e} + {min:e})"),
             Self::I32 => f.write_str("i32"),
             Self::I64 => f.write_str("i64"),

@@ -71,9 +71,9 @@ fn every_file_holds_the_tensors_that_its_manifest_counts() {
 fn a_damaged_weight_file_is_an_error() {
     let lock = Lock::open(&root().join("weights")).unwrap();
     let smallest = lock.networks.iter().min_by_key(|e| e.bytes).unwrap();
-    let bytes = std::fs::read(root().join("weights").join(&smallest.file)).unwrap();
+    let bytes = bytes::Bytes::from(std::fs::read(root().join("weights").join(&smallest.file)).unwrap());
     for len in [0, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {
-        assert!(safetensors::read(&bytes[..len]).is_err(), "cut at {len}");
+        assert!(safetensors::read(&bytes.slice(..len)).is_err(), "cut at {len}");
     }
 }
 

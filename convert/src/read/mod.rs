@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use bytes::Bytes;
+
 use crate::{
     error::{ConvertError, Result},
     source::SourceTensor,
@@ -22,7 +24,7 @@ mod tflite_schema;
 /// # Errors
 /// [`ConvertError::Io`], [`ConvertError::Format`]; [`ConvertError::Missing`] for another extension.
 pub fn read_file(path: &Path) -> Result<Vec<SourceTensor>> {
-    let bytes = fs::read(path).map_err(ConvertError::io(path))?;
+    let bytes = Bytes::from(fs::read(path).map_err(ConvertError::io(path))?);
     match path.extension().and_then(|e| e.to_str()).unwrap_or_default() {
         "tflite" => tflite::read(&bytes),
         "pt" | "pth" => torch::read(&bytes),

@@ -100,10 +100,10 @@ fn take(weight: Weight, bytes: &[u8]) -> Result<(SourceTensor, &[u8])> {
         return Err(format(format!("{name} of shape {shape:?} needs more than the {} bytes left", bytes.len())));
     };
     let (dtype, data) = match stored {
-        Stored::Plain(dtype) => (dtype, data.to_vec()),
+        Stored::Plain(dtype) => (dtype, data.to_vec().into()),
         Stored::AffineU16 { scale, min } => {
             let value = |b: &[u8; 2]| (f64::from(u16::from_le_bytes(*b)) * scale + min) as f32;
-            (Dtype::F32, data.as_chunks().0.iter().flat_map(|b| value(b).to_le_bytes()).collect())
+            (Dtype::F32, data.as_chunks().0.iter().flat_map(|b| value(b).to_le_bytes()).collect::<Vec<_>>().into())
         }
     };
     Ok((SourceTensor { name, shape, dtype, data }, rest))
@@ -154,7 +154,7 @@ mod tests {
         let q = Dtype::AffineU8 { scale: 0.1, min: -1.5 };
         assert_eq!(dtypes, [("f", Dtype::F32), ("i", Dtype::I32), ("h", Dtype::F16), ("q", q), ("w", Dtype::F32)]);
         assert_eq!(tensors[0].data, bytes()[..8]);
-        assert_eq!(tensors[3].data, [0, 128, 255]);
+        assert_eq!(tensors[3].data, [0, 128, 255][..]);
         assert_eq!(tensors[4].data, [0.25f32.to_le_bytes(), 1.25f32.to_le_bytes()].concat());
     }
 

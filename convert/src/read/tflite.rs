@@ -64,7 +64,7 @@ fn constant(name: &str, tensor: &TensorRef<'_>, data: &[u8]) -> Result<SourceTen
     if expected != Some(data.len()) && !matches!(dtype, Dtype::Other("string", _)) {
         return Err(format(format!("{name} of shape {shape:?} and type {dtype} has {} bytes", data.len())));
     }
-    Ok(SourceTensor { name: name.to_owned(), shape, dtype, data: data.to_vec() })
+    Ok(SourceTensor { name: name.to_owned(), shape, dtype, data: bytes::Bytes::copy_from_slice(data) })
 }
 
 /// `TensorType` of the schema.
@@ -139,7 +139,7 @@ mod tests {
             [("net/w", vec![2, 1], Dtype::F32), ("net/h", vec![1], Dtype::F16), ("net/shape", vec![1], Dtype::I32)]
         );
         assert_eq!(tensors[0].data, [1.5f32.to_le_bytes(), (-2.0f32).to_le_bytes()].concat());
-        assert_eq!(tensors[1].data, [0x00, 0x3c]);
+        assert_eq!(tensors[1].data, [0x00, 0x3c][..]);
     }
 
     #[test]

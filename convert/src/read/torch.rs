@@ -12,6 +12,7 @@ use std::{
     io::{Cursor, Read},
 };
 
+use bytes::Bytes;
 use candle::pickle::{Object, Stack};
 use zip::ZipArchive;
 
@@ -26,11 +27,13 @@ const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
 /// Reads the tensors of a state dict, sorted by name.
 ///
+/// The tensors of the legacy container are parts of `bytes` as far as they are whole rows of their storage.
+///
 /// # Errors
 /// [`ConvertError::Format`] for damage, objects that are not a flat dict of tensors, and big-endian files.
-pub fn read(bytes: &[u8]) -> Result<Vec<SourceTensor>> {
-    if let Some(rest) = bytes.strip_prefix(LEGACY_MAGIC) {
-        read_legacy(rest)
+pub fn read(bytes: &Bytes) -> Result<Vec<SourceTensor>> {
+    if bytes.starts_with(LEGACY_MAGIC) {
+        read_legacy(&bytes.slice(LEGACY_MAGIC.len()..))
     } else if bytes.starts_with(ZIP_MAGIC) {
         read_zip(bytes)
     } else {
@@ -38,8 +41,8 @@ pub fn read(bytes: &[u8]) -> Result<Vec<SourceTensor>> {
     }
 }
 
-fn read_legacy(bytes: &[u8]) -> Result<Vec<SourceTensor>> {
-    let mut rest = bytes;
+fn read_legacy(bytes: &Bytes) -> Result<Vec<SourceTensor>> {
+    let mut rest: &[u8] = bytes;
     let protocol = next_pickle(&mut rest)?;
     if protocol != Object::Int(1001) {
         return Err(format(format!("legacy protocol {protocol:?}, only 1001 is known")));
@@ -65,7 +68,7 @@ fn read_legacy(bytes: &[u8]) -> Result<Vec<SourceTensor>> {
         let Some((data, after)) = len.and_then(|len| after.split_at_checked(len)) else {
             return Err(format(format!("storage {key} of {count} elements is cut off")));
         };
-        storages.insert(key, data.to_vec());
+        storages.insert(key, bytes.slice_ref(data));
         rest = after;
     }
     if !rest.is_empty() {
@@ -85,8 +88,13 @@ fn read_zip(bytes: &[u8]) -> Result<Vec<SourceTensor>> {
     let stem = pickle.trim_end_matches("data.pkl").to_owned();
     let mut entry = |name: &str| -> Result<Vec<u8>> {
         let mut file = zip.by_name(name).map_err(|e| format(format!("{name}: {e}")))?;
+        // torch stores, so an entry that is larger than the file is none of its own.
+        if file.size() > bytes.len() as u64 {
+            return Err(format(format!("{name} claims {} bytes, more than the whole file", file.size())));
+        }
         let mut data = Vec::new();
-        file.read_to_end(&mut data).map_err(|e| format(format!("{name}: {e}")))?;
+        let limit = bytes.len() as u64 + 1;
+        file.by_ref().take(limit).read_to_end(&mut data).map_err(|e| format(format!("{name}: {e}")))?;
         Ok(data)
     };
     let byte_order = format!("{stem}byteorder");
@@ -98,7 +106,7 @@ fn read_zip(bytes: &[u8]) -> Result<Vec<SourceTensor>> {
     let mut storages = HashMap::new();
     for view in &views {
         if !storages.contains_key(&view.storage) {
-            storages.insert(view.storage.clone(), entry(&format!("{stem}data/{}", view.storage))?);
+            storages.insert(view.storage.clone(), entry(&format!("{stem}data/{}", view.storage))?.into());
         }
     }
     views.into_iter().map(|view| view.gather(&storages)).collect()
@@ -208,7 +216,7 @@ impl View {
                     "IntStorage" => Dtype::I32,
                     "LongStorage" => Dtype::I64,
                     "DoubleStorage" => Dtype::Other("f64", 8),
-                    "BFloat16Storage" => Dtype::Other("bf16", 2),
+                    "BFloat16Storage" => Dtype::Bf16,
                     "ByteStorage" => Dtype::Other("u8", 1),
                     "BoolStorage" => Dtype::Other("bool", 1),
                     other => return Some(Err(format(format!("{name} lies in a {other}")))),
@@ -227,8 +235,8 @@ impl View {
         }
     }
 
-    /// Copies the view's elements out of its storage, row-major.
-    fn gather(self, storages: &HashMap<String, Vec<u8>>) -> Result<SourceTensor> {
+    /// The view's elements, row-major: a part of the storage if they lie so in it, else a copy.
+    fn gather(self, storages: &HashMap<String, Bytes>) -> Result<SourceTensor> {
         let Self { name, dtype, storage, offset, shape, stride } = self;
         let outside = || format(format!("{name} reaches outside of storage {storage}"));
         let data = storages.get(&storage).ok_or_else(outside)?;
@@ -243,6 +251,9 @@ impl View {
         if count > 0 && (count > available || last.is_none_or(|last| last >= available)) {
             return Err(outside());
         }
+        if count > 0 && is_row_major(&shape, &stride) {
+            return Ok(SourceTensor { name, shape, dtype, data: data.slice(offset * size..(offset + count) * size) });
+        }
         let mut gathered = Vec::with_capacity(count * size);
         let mut index = vec![0usize; shape.len()];
         for _ in 0..count {
@@ -256,8 +267,18 @@ impl View {
                 index[axis] = 0;
             }
         }
-        Ok(SourceTensor { name, shape, dtype, data: gathered })
+        Ok(SourceTensor { name, shape, dtype, data: gathered.into() })
     }
+}
+
+/// Whether the elements lie one behind the other; no axis is empty.
+fn is_row_major(shape: &[usize], stride: &[usize]) -> bool {
+    let mut step = 1;
+    shape.iter().zip(stride).rev().all(|(n, stride)| {
+        let fits = *n == 1 || *stride == step;
+        step *= n;
+        fits
+    })
 }
 
 /// A call into `torch._utils` with its arguments.
@@ -368,26 +389,27 @@ mod tests {
             name: name.into(),
             shape: shape.to_vec(),
             dtype: Dtype::F32,
-            data: f32s(values),
+            data: f32s(values).into(),
         };
         vec![tensor("b", &[2], &[11.0, 12.0]), tensor("w", &[3, 2], &[0.0, 3.0, 1.0, 4.0, 2.0, 5.0])]
     }
 
     #[test]
     fn reads_the_legacy_container_with_strides_and_offsets() {
-        assert_eq!(read(&legacy()).unwrap(), expected());
+        assert_eq!(read(&legacy().into()).unwrap(), expected());
     }
 
     #[test]
     fn reads_the_zip_container() {
-        assert_eq!(read(&zipped()).unwrap(), expected());
+        assert_eq!(read(&zipped().into()).unwrap(), expected());
     }
 
     #[test]
     fn every_truncation_is_an_error() {
         for file in [legacy(), zipped()] {
+            let file = Bytes::from(file);
             for len in 0..file.len() {
-                assert!(matches!(read(&file[..len]), Err(ConvertError::Format { .. })), "cut at {len}");
+                assert!(matches!(read(&file.slice(..len)), Err(ConvertError::Format { .. })), "cut at {len}");
             }
         }
     }
@@ -399,7 +421,7 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 0xff;
             // Only that it returns matters: a flipped weight is still a weight.
-            let _ = read(&bytes);
+            let _ = read(&bytes.into());
         }
     }
 
@@ -407,7 +429,7 @@ mod tests {
     fn a_view_outside_of_its_storage_is_an_error() {
         let views = [b"\x80\x02}".as_slice(), &text("w"), &tensor("7", 6, 1, &[3, 2], &[1, 3]), b"s."].concat();
         let views = state_dict(next_pickle(&mut views.as_slice()).unwrap()).unwrap();
-        let storages = HashMap::from([("7".to_owned(), f32s(&STORAGE_7))]);
+        let storages = HashMap::from([("7".to_owned(), f32s(&STORAGE_7).into())]);
         let error = views.into_iter().next().unwrap().gather(&storages).unwrap_err();
         assert!(error.to_string().contains("w reaches outside of storage 7"), "{error}");
     }
