@@ -22,7 +22,7 @@ pub use folders::{Folders, Found};
 pub use liveness::{Liveness, LivenessCrop};
 pub use lock::{LOCK_FILE, LockedNetwork, WeightsLock};
 pub use network::Network;
-pub use selection::{Candidate, Choice, Ensemble, Selection, candidates};
+pub use selection::{Candidate, Choice, Ensemble, Selection, candidates, plan};
 
 use embedder::EMBEDDERS;
 pub use facesocial_models as models;

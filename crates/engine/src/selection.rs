@@ -97,6 +97,33 @@ pub(crate) fn choose(
     }
 }
 
+/// The networks that would answer for each service, by their names in `models-src`, without reading any weights; `Err`
+/// within is the sentence that says why none would.
+///
+/// # Errors
+/// As when the engine is loaded: a chosen network that is unknown or absent.
+pub fn plan(
+    folders: &Folders,
+    selection: &Selection,
+) -> Result<Vec<(Service, std::result::Result<Vec<String>, String>)>> {
+    let fixed = |names: &[&str]| match names.iter().find(|name| folders.find(name).is_none()) {
+        None => Ok(names.iter().map(|n| (*n).to_owned()).collect()),
+        Some(name) => Err(format!("{name} has no weights here; {}", bring(name))),
+    };
+    let answer = |service: Service| {
+        Ok(match service {
+            Service::Mediapipe => fixed(&["blazeface-short", "blazeface-full"]),
+            Service::Mtcnn => fixed(&["mtcnn"]),
+            Service::Recognition => {
+                let ensemble = Ensemble::choose(folders, selection);
+                fixed(&ensemble.members().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())
+            }
+            _ => choose(service, folders, selection)?.map(|c| c.parts.iter().map(|p| (*p).to_owned()).collect()),
+        })
+    };
+    Service::ALL.iter().map(|&service| Ok((service, answer(service)?))).collect()
+}
+
 /// The sentence that tells how to bring a network's weights.
 pub(crate) fn bring(name: &str) -> String {
     format!("run `facesocial models pull {name}`; `facesocial models list` shows what there is")
@@ -264,6 +291,17 @@ mod tests {
         assert_eq!(name(&all[..2], None), Ensemble::bundled());
         assert_eq!(name(&all, None), Ensemble::full());
         assert_eq!(name(&all, Some("dlib-resnet")).members(), [("dlib-resnet".to_owned(), 1.0)]);
+    }
+
+    #[test]
+    fn a_plan_names_the_networks_of_every_service() {
+        let (_dir, folders) = folders(&["mtcnn", "minifasnet-v2", "minifasnet-v1se", "blazeface-short"]);
+        let plan: BTreeMap<_, _> = plan(&folders, &Selection::default()).unwrap().into_iter().collect();
+        assert_eq!(plan.len(), Service::ALL.len());
+        assert_eq!(plan[&Service::Mtcnn], Ok(vec!["mtcnn".to_owned()]));
+        assert_eq!(plan[&Service::Antispoof], Ok(vec!["minifasnet-v2".to_owned(), "minifasnet-v1se".to_owned()]));
+        assert!(plan[&Service::Mediapipe].as_ref().unwrap_err().starts_with("blazeface-full has no weights"));
+        assert!(plan[&Service::Recognition].is_err());
     }
 
     #[test]

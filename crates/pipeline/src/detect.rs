@@ -30,13 +30,13 @@ pub(crate) fn find(engine: &Engine, image: &RgbImage, options: &DetectOptions) -
     let min_score = options.min_score;
     let (detector, faces) = match options.detector {
         Detector::Auto => {
-            let (screened, found) = rayon::join(
-                || screen(engine, image, min_score),
-                || cascade(engine, image, options).map_err(unavailable(Service::Mtcnn)),
-            );
+            let (screened, found) =
+                rayon::join(|| screen(engine, image, min_score), || primary(engine, image, options));
             let screened = screened.map_err(unavailable(Service::Mediapipe))?;
-            let refined = refine_missed(engine, image, screened, found?).map_err(unavailable(Service::Mtcnn))?;
-            (format!("{}+{}", screen_id(engine).map_err(unavailable(Service::Mediapipe))?, engine.mtcnn.id()?), refined)
+            let (finder, found) = found.map_err(unavailable(Service::Mtcnn))?;
+            let refined = refine_missed(engine, image, screened, found).map_err(unavailable(Service::Mtcnn))?;
+            let screen = screen_id(engine).map_err(unavailable(Service::Mediapipe))?;
+            (format!("{screen}+{finder}"), refined)
         }
         Detector::Mediapipe => {
             let faces = screen(engine, image, min_score).map_err(unavailable(Service::Mediapipe))?;
@@ -109,6 +109,27 @@ fn blazeface(network: &Network<BlazeFace>, image: &RgbImage, min_score: f32) -> 
     })
 }
 
+/// YOLOv10n with MTCNN's landmarks; the MTCNN cascade alone where YOLOv10n has no weights. Gives the ids of both.
+fn primary(
+    engine: &Engine,
+    image: &RgbImage,
+    options: &DetectOptions,
+) -> facesocial_engine::Result<(String, Vec<Face>)> {
+    let refiner = engine.mtcnn.id()?;
+    let mut faces = match yolo(engine, image, options.min_score) {
+        Err(EngineError::Absent { .. }) => return Ok((refiner.to_string(), cascade(engine, image, options)?)),
+        faces => faces?,
+    };
+    let boxes: Vec<BBox> = faces.iter().map(|f| f.bbox).collect();
+    let refined = engine.mtcnn.run(|n| n.refine(image, &boxes, &mtcnn::Config::default()))?;
+    for (face, refined) in faces.iter_mut().zip(refined) {
+        if let Some(refined) = refined.filter(|r| same_face(&r.bbox, &face.bbox)) {
+            face.landmarks = refined.landmarks;
+        }
+    }
+    Ok((format!("{}+{refiner}", engine.yolo.id()?), faces))
+}
+
 /// YOLOv10n, whose boxes carry no landmarks.
 fn yolo(engine: &Engine, image: &RgbImage, min_score: f32) -> facesocial_engine::Result<Vec<Face>> {
     engine.yolo.run(|n| {
@@ -127,17 +148,24 @@ fn cascade(engine: &Engine, image: &RgbImage, options: &DetectOptions) -> faceso
     engine.mtcnn.run(|n| n.detect(image, &config))
 }
 
-/// Adds to the cascade's faces those that only BlazeFace saw: refined where O-Net agrees, else as BlazeFace saw them.
+/// Adds to the primary detector's faces those that only BlazeFace saw, refined where O-Net agrees, else as BlazeFace saw
+/// them; and BlazeFace's landmarks to those that O-Net did not recognise.
 fn refine_missed(
     engine: &Engine,
     image: &RgbImage,
     screened: Vec<Face>,
     mut found: Vec<Face>,
 ) -> facesocial_engine::Result<Vec<Face>> {
-    let missed: Vec<Face> =
-        screened.into_iter().filter(|s| found.iter().all(|f| !same_face(&s.bbox, &f.bbox))).collect();
+    let mut missed: Vec<Face> = Vec::new();
+    for seen in screened {
+        match found.iter_mut().find(|f| same_face(&seen.bbox, &f.bbox)) {
+            Some(face) if face.landmarks.is_empty() => face.landmarks = seen.landmarks,
+            Some(_) => {}
+            None => missed.push(seen),
+        }
+    }
     if missed.is_empty() {
-        return Ok(found);
+        return Ok(suppress(found));
     }
     let boxes: Vec<BBox> = missed.iter().map(|f| f.bbox).collect();
     let refined = engine.mtcnn.run(|n| n.refine(image, &boxes, &mtcnn::Config::default()))?;

@@ -16,7 +16,7 @@ mod threshold;
 use std::path::PathBuf;
 
 pub use error::{PipelineError, Result};
-pub use facesocial_engine::{Candidate, Choice, EngineError, Ensemble, Folders, Selection, candidates};
+pub use facesocial_engine::{Candidate, Choice, EngineError, Ensemble, Folders, Selection, candidates, plan};
 use facesocial_engine::{Engine, EngineOptions};
 use facesocial_types::{
     Analysis, Analyzer, AnalyzerSet, BBox, Comparison, Detection, Detector, Embedding, Face, FaceAnalysis, ModelId,
