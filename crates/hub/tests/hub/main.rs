@@ -1,0 +1,5 @@
+//! The crate against publishers that are played on this machine.
+
+mod common;
+mod pull;
+mod status;
