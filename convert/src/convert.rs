@@ -6,12 +6,13 @@ use bytes::Bytes;
 
 use crate::{
     error::{ConvertError, Result},
+    graph,
     lock::Entry,
     manifest::{Manifest, Output},
     origin::{Format, Published, SourceFile},
     output::{COMPANIONS, sha256, to_safetensors},
     package::Files,
-    read::{safetensors, tfjs, tflite, torch},
+    read::{onnx, safetensors, tfjs, tflite, torch},
     rules::{self, Part},
     source::{Dtype, SourceTensor},
 };
@@ -41,7 +42,13 @@ pub fn convert(manifest: &Manifest, files: &Files) -> Result<Converted> {
             manifest.name
         )));
     };
-    let weights = rules::apply(&manifest.rules, read(source, files)?)?;
+    let weights = match (&manifest.onnx, source.files.as_slice()) {
+        (Some(map), [file]) => {
+            let graph = onnx::graph(files.get(source, &file.path)?).map_err(|e| in_file(e, file))?;
+            graph::apply(map, &graph)?
+        }
+        _ => rules::apply(&manifest.rules, read(source, files)?)?,
+    };
     let tensors = weights.len();
     let parameters = weights.values().map(|w| w.shape.iter().product::<usize>()).sum();
     check_output(&manifest.output, tensors, parameters)?;
@@ -104,22 +111,27 @@ fn read<'a>(source: &'a Published, files: &Files) -> Result<Vec<Part<'a>>> {
             Format::Tflite => tflite::read(bytes),
             Format::Torch => torch::read(bytes),
             Format::Safetensors => safetensors::read(bytes),
-            Format::Onnx => Err(ConvertError::Missing("ONNX files cannot be converted yet".to_owned())),
+            Format::Onnx => onnx::read(bytes),
             Format::Tfjs => {
                 let shards = after.iter().take_while(|f| !f.path.ends_with(".json")).count();
                 rest = &after[shards..];
                 read_tfjs(bytes, &after[..shards], |path| files.get(source, path))
             }
         };
-        let tensors = tensors.map_err(|error| match error {
-            ConvertError::Format { format, reason } => {
-                ConvertError::Format { format, reason: format!("{}: {reason}", file.path) }
-            }
-            other => other,
-        })?;
+        let tensors = tensors.map_err(|e| in_file(e, file))?;
         parts.push(Part { prefix: &file.prefix, tensors });
     }
     Ok(parts)
+}
+
+/// The error with the name of the file at fault.
+fn in_file(error: ConvertError, file: &SourceFile) -> ConvertError {
+    match error {
+        ConvertError::Format { format, reason } => {
+            ConvertError::Format { format, reason: format!("{}: {reason}", file.path) }
+        }
+        other => other,
+    }
 }
 
 /// Reads a TensorFlow.js manifest whose shards are exactly the given files, found by name.

@@ -66,7 +66,7 @@ impl Layout {
 }
 
 /// Axis `k` of the result is axis `order[k]` of the source.
-fn permute(shape: &[usize], order: &[usize], size: usize, data: &[u8]) -> Vec<u8> {
+pub(crate) fn permute(shape: &[usize], order: &[usize], size: usize, data: &[u8]) -> Vec<u8> {
     let mut strides = vec![size; shape.len()];
     for axis in (1..shape.len()).rev() {
         strides[axis - 1] = strides[axis] * shape[axis];

@@ -56,9 +56,9 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
-    /// Lists the tensors of a source file: name, shape, type.
+    /// Lists the tensors of a source file: name, shape, type; of an ONNX graph its operators too.
     Inspect {
-        /// A .tflite, .pt, .pth, TensorFlow.js .json (with its shards beside it) or .safetensors file.
+        /// A .tflite, .pt, .pth, .onnx, TensorFlow.js .json (with its shards beside it) or .safetensors file.
         file: PathBuf,
     },
 }
@@ -247,6 +247,12 @@ fn inspect(file: &Path) -> anyhow::Result<ExitCode> {
     }
     let elements: usize = tensors.iter().map(|t| t.elements()).sum();
     writeln!(out, "{} tensors, {elements} elements", tensors.len())?;
+    if file.extension().is_some_and(|e| e == "onnx") {
+        let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+        for node in read::onnx::graph(&bytes.into())?.nodes {
+            writeln!(out, "{} -> {}  ({})", node.label(), node.outputs.join(", "), node.inputs.join(", "))?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

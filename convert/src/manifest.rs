@@ -6,8 +6,9 @@ use serde::Deserialize;
 
 use crate::{
     error::{ConvertError, Result},
+    graph::Map,
     layout::Layout,
-    origin::Source,
+    origin::{Format, Published, Source},
 };
 
 /// A network's manifest.
@@ -43,6 +44,8 @@ pub struct Manifest {
     /// Renaming rules, first match wins.
     #[serde(rename = "rule", default)]
     pub rules: Vec<Rule>,
+    /// The layers of an ONNX graph, in place of rules, where names tell nothing.
+    pub onnx: Option<Map>,
 }
 
 fn yes() -> bool {
@@ -195,9 +198,14 @@ impl Manifest {
         }
         match &self.source {
             Source::Published(_) if self.untrained => Err("published weights are not untrained".to_owned()),
-            Source::Project { .. } if !self.rules.is_empty() => {
+            Source::Project { .. } if !self.rules.is_empty() || self.onnx.is_some() => {
                 Err("weights trained by this project are not converted, so they have no rules".to_owned())
             }
+            Source::Published(Published { format, .. }) if self.onnx.is_some() => match format {
+                Format::Onnx if self.rules.is_empty() => Ok(()),
+                Format::Onnx => Err("an onnx source has either [onnx] layers or rules".to_owned()),
+                _ => Err("[onnx] is for sources of that format".to_owned()),
+            },
             _ => Ok(()),
         }
     }

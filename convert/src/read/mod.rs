@@ -9,17 +9,22 @@ use crate::{
     source::SourceTensor,
 };
 
+pub mod onnx;
 pub mod safetensors;
 pub mod tfjs;
 pub mod tflite;
 pub mod torch;
+
+// Generated code: it carries its own style.
+#[allow(missing_docs, unused_qualifications, clippy::all)]
+mod onnx_schema;
 
 // Generated code: it carries its own style, and `unsafe` that only its (unused) writers of vectors need.
 #[allow(unsafe_code, dead_code, missing_docs, unused_qualifications, clippy::all)]
 mod tflite_schema;
 
 /// Reads the tensors of one file, the format chosen by its extension
-/// (`tflite`, `pt`, `pth`, `json` of TensorFlow.js with its shards beside it, `safetensors`).
+/// (`tflite`, `pt`, `pth`, `json` of TensorFlow.js with its shards beside it, `safetensors`, `onnx`).
 ///
 /// # Errors
 /// [`ConvertError::Io`], [`ConvertError::Format`]; [`ConvertError::Missing`] for another extension.
@@ -33,8 +38,9 @@ pub fn read_file(path: &Path) -> Result<Vec<SourceTensor>> {
             fs::read(&path).map_err(ConvertError::io(path))
         }),
         "safetensors" => safetensors::read(&bytes),
+        "onnx" => onnx::read(&bytes),
         other => Err(ConvertError::Missing(format!(
-            "no reader for the extension {other:?}; known are tflite, pt, pth, json (TensorFlow.js) and safetensors"
+            "no reader for the extension {other:?}; known are tflite, pt, pth, json (TensorFlow.js), safetensors and onnx"
         ))),
     }
 }
