@@ -1,6 +1,11 @@
 //! All networks: the manifests of `models-src`, part of the program.
 
-use facesocial_convert::manifest::{Manifest, Profile};
+use std::path::Path;
+
+use facesocial_convert::{
+    error::ConvertError,
+    manifest::{Manifest, Profile},
+};
 
 use crate::error::{HubError, Result};
 
@@ -18,10 +23,7 @@ impl Catalog {
     /// [`HubError::Manifest`]; a test keeps that from happening.
     pub fn embedded() -> Result<Self> {
         let parse = |(name, text): &(&str, &str)| {
-            let fault = |e: facesocial_convert::error::ConvertError| HubError::Manifest {
-                name: (*name).to_owned(),
-                reason: e.to_string(),
-            };
+            let fault = |e: ConvertError| HubError::Manifest { name: (*name).to_owned(), reason: e.to_string() };
             Manifest::parse(name, text).map_err(fault)
         };
         EMBEDDED.iter().map(parse).collect::<Result<_>>().map(Self)
@@ -30,6 +32,15 @@ impl Catalog {
     /// A catalog of these manifests.
     pub fn new(manifests: Vec<Manifest>) -> Self {
         Self(manifests)
+    }
+
+    /// The networks of a folder of manifests, `<dir>/<network>/manifest.toml`.
+    ///
+    /// # Errors
+    /// [`HubError::Manifest`].
+    pub fn open(dir: &Path) -> Result<Self> {
+        let fault = |e: ConvertError| HubError::Manifest { name: dir.display().to_string(), reason: e.to_string() };
+        Manifest::open_all(dir).map(Self).map_err(fault)
     }
 
     /// All manifests.
@@ -90,7 +101,7 @@ impl Restriction {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::fs;
 
     use super::*;
 

@@ -43,14 +43,15 @@ pub enum HubError {
     /// A bundled network, which is not pulled.
     #[error(
         "{name} belongs to the bundled networks, whose weights come with the program, but {found}; \
-         name the folder that has them with --weights DIR, or in a checkout make it again with \
-         `cargo run --release -p facesocial-convert -- fetch --only {name}`"
+         name the folder that has them with --weights DIR, or in a checkout {again}"
     )]
     Bundled {
         /// The network.
         name: String,
         /// What is wrong with the weights, as the end of a sentence.
         found: String,
+        /// What brings them in a checkout.
+        again: String,
     },
     /// The weights of a network are not there.
     #[error("{name} is {found}; bring it with `facesocial models pull {name}`")]

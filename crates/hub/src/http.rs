@@ -29,6 +29,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct Client {
     agent: Agent,
     allow_http: bool,
+    /// " through the proxy HOST", for messages.
+    via: String,
 }
 
 /// What is asked for.
@@ -72,6 +74,7 @@ impl Client {
             })?),
             Proxy::None => None,
         };
+        let via = proxy.as_ref().map_or_else(String::new, |p| format!(" through the proxy {}", p.host()));
         let agent = Agent::config_builder()
             .tls_config(tls)
             .proxy(proxy)
@@ -86,7 +89,7 @@ impl Client {
             .timeout_recv_response(Some(settings.read_timeout))
             .build()
             .new_agent();
-        Ok(Self { agent, allow_http: settings.allow_http })
+        Ok(Self { agent, allow_http: settings.allow_http, via })
     }
 
     /// Asks, and follows redirects.
@@ -105,7 +108,7 @@ impl Client {
                 request = request.header(header::RANGE, format!("bytes={offset}-"));
                 request = request.header(header::IF_RANGE, validator);
             }
-            let response = request.call().map_err(|error| fault(error, &url))?;
+            let response = request.call().map_err(|error| self.fault(error, &url))?;
             let (parts, body) = response.into_parts();
             commit = commit.or_else(|| text(&parts.headers, "x-repo-commit"));
             let status = parts.status.as_u16();
@@ -129,6 +132,32 @@ impl Client {
             _ => false,
         };
         if permitted { Ok(()) } else { Err(HubError::Insecure { url: plain(url) }) }
+    }
+
+    fn fault(&self, error: ureq::Error, url: &Url) -> Fault {
+        let via = &self.via;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let answer = |reason: String| Fault::Lasting(HubError::Answer { url: plain(url), reason });
+        match error {
+            ureq::Error::Io(error) => match tls_fault(&error) {
+                Some(reason) => Fault::Lasting(HubError::Certificate { host, reason }),
+                None => Fault::Passing(format!("{host}{via}: {error}")),
+            },
+            ureq::Error::Rustls(rustls::Error::InvalidCertificate(reason)) => {
+                Fault::Lasting(HubError::Certificate { host, reason: reason.to_string() })
+            }
+            ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
+                Fault::Passing(format!("{host}{via}: {error}"))
+            }
+            ureq::Error::HostNotFound => answer(format!(
+                "no address of {host} is known; is there a connection? Without one pass --from DIR, behind a proxy set \
+                 HTTPS_PROXY"
+            )),
+            ureq::Error::ConnectProxyFailed(reason) => {
+                answer(format!("the proxy of HTTPS_PROXY or ALL_PROXY: {reason}"))
+            }
+            other => answer(other.to_string()),
+        }
     }
 }
 
@@ -161,29 +190,6 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn fault(error: ureq::Error, url: &Url) -> Fault {
-    let host = url.host_str().unwrap_or_default().to_owned();
-    let answer = |reason: String| Fault::Lasting(HubError::Answer { url: plain(url), reason });
-    match error {
-        ureq::Error::Io(error) => match tls_fault(&error) {
-            Some(reason) => Fault::Lasting(HubError::Certificate { host, reason }),
-            None => Fault::Passing(format!("{host}: {error}")),
-        },
-        ureq::Error::Rustls(rustls::Error::InvalidCertificate(reason)) => {
-            Fault::Lasting(HubError::Certificate { host, reason: reason.to_string() })
-        }
-        ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
-            Fault::Passing(format!("{host}: {error}"))
-        }
-        ureq::Error::HostNotFound => answer(format!(
-            "no address of {host} is known; is there a connection? Without one pass --from DIR, behind a proxy set \
-             HTTPS_PROXY"
-        )),
-        ureq::Error::ConnectProxyFailed(reason) => answer(format!("the proxy of HTTPS_PROXY or ALL_PROXY: {reason}")),
-        other => answer(other.to_string()),
-    }
-}
-
 /// What rustls says inside of an I/O error about a certificate.
 fn tls_fault(error: &io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
@@ -212,7 +218,7 @@ mod tests {
     use super::*;
 
     fn client(allow_http: bool) -> Client {
-        Client { agent: Agent::new_with_defaults(), allow_http }
+        Client { agent: Agent::new_with_defaults(), allow_http, via: String::new() }
     }
 
     fn url(text: &str) -> Url {

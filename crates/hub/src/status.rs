@@ -199,12 +199,19 @@ pub fn path_of(catalog: &Catalog, places: &Places, name: &str) -> Result<PathBuf
 /// The error for a network whose weights cannot be used.
 pub(crate) fn absent(manifest: &Manifest, damage: Option<&Damage>) -> HubError {
     let name = manifest.name.clone();
-    match (manifest.profile, damage) {
-        (Profile::Full, None) => HubError::Absent { name, found: "not pulled".to_owned() },
-        (Profile::Full, Some(damage)) => HubError::Absent { name, found: format!("damaged ({damage})") },
-        (Profile::Bundled, None) => HubError::Bundled { name, found: "they were not found".to_owned() },
-        (Profile::Bundled, Some(damage)) => HubError::Bundled { name, found: format!("the file is damaged: {damage}") },
+    if manifest.profile == Profile::Full {
+        let found = damage.map_or_else(|| "not pulled".to_owned(), |damage| format!("damaged ({damage})"));
+        return HubError::Absent { name, found };
     }
+    let found =
+        damage.map_or_else(|| "they were not found".to_owned(), |damage| format!("the file is damaged: {damage}"));
+    let again = if manifest.source.published().is_some() {
+        format!("make it again with `cargo run --release -p facesocial-convert -- fetch --only {name}`")
+    } else {
+        // The file is the original.
+        format!("get weights/{} from version control", manifest.output.file)
+    };
+    HubError::Bundled { name, found, again }
 }
 
 impl Places {

@@ -5,6 +5,7 @@ pub mod annotate;
 pub mod compare;
 pub mod inputs;
 pub mod json;
+pub mod models;
 pub mod progress;
 pub mod table;
 
@@ -44,6 +45,8 @@ pub enum Command {
     Compare(compare::CompareArgs),
     /// Measures accuracy on labelled photos.
     Eval(eval::EvalArgs),
+    /// Lists, brings and checks networks.
+    Models(models::ModelsArgs),
     /// Answers over HTTP: the gateway and the seven services, each on its port.
     Serve(Box<ServeArgs>),
 }
@@ -52,7 +55,7 @@ impl Cli {
     /// The log level unless the environment names another.
     pub fn default_log_level(&self) -> &'static str {
         match self.command {
-            Command::Analyze(_) | Command::Compare(_) | Command::Eval(_) => "warn",
+            Command::Analyze(_) | Command::Compare(_) | Command::Eval(_) | Command::Models(_) => "warn",
             Command::Serve(_) => "info,actix_server=warn",
         }
     }
@@ -67,6 +70,7 @@ impl Cli {
             Command::Analyze(args) => analyze::run(&args),
             Command::Compare(args) => compare::run(&args),
             Command::Eval(args) => eval::run(&args),
+            Command::Models(args) => models::run(&args),
             Command::Serve(args) => {
                 let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
                 runtime.block_on(serve(*args)).map(|()| ExitCode::SUCCESS)
