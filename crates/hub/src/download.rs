@@ -219,7 +219,8 @@ impl Downloader<'_> {
             && total - offset > free
         {
             let folder = folder.to_owned();
-            let error = HubError::NoSpace { folder, needed: total - offset, free: Some(free), kept: paths.kept() };
+            let error =
+                HubError::NoSpace { folder, needed: Some(total - offset), free: Some(free), kept: paths.kept() };
             return Err(error.into());
         }
         let commit = answer.commit.clone();
@@ -231,7 +232,7 @@ impl Downloader<'_> {
         if offset == 0
             && let Some(validator) = validator(&answer)
         {
-            let note = Note { url: remote.url.to_string(), validator, total };
+            let note = Note { url: plain(&remote.url), validator, total };
             fs::write(&paths.note, note.to_text()).map_err(full)?;
         }
         let name = paths.name();
@@ -298,7 +299,7 @@ impl Downloader<'_> {
         }
         let folder = paths.target.parent().unwrap_or(Path::new(".")).to_owned();
         let free = self.disk.free(&folder);
-        HubError::NoSpace { folder, needed: needed.unwrap_or(1), free, kept: paths.kept() }
+        HubError::NoSpace { folder, needed, free, kept: paths.kept() }
     }
 }
 
@@ -328,7 +329,7 @@ impl Paths {
     fn part(&self, url: &Url) -> Option<(u64, Note)> {
         let note: Note = toml::from_str(&fs::read_to_string(&self.note).ok()?).ok()?;
         let length = Some(self.length()).filter(|length| *length > 0)?;
-        (note.url == url.as_str()).then_some((length, note))
+        (note.url == plain(url)).then_some((length, note))
     }
 
     /// Removes the part and its note.

@@ -193,12 +193,12 @@ pub enum HubError {
         removed: bool,
     },
     /// The disk is full, or would be.
-    #[error("no space left in {folder}: {needed} bytes are needed, {}; {kept}", space(*.free), folder = folder.display())]
+    #[error("no space left in {folder}: {}; {kept}", space(*.needed, *.free), folder = folder.display())]
     NoSpace {
         /// The folder.
         folder: PathBuf,
-        /// Bytes still to be written.
-        needed: u64,
+        /// Bytes still to be written, if the size of the file is known.
+        needed: Option<u64>,
         /// Bytes free, if the platform tells.
         free: Option<u64>,
         /// What becomes of the part that came.
@@ -260,8 +260,10 @@ fn fate(removed: bool) -> &'static str {
     if removed { "removed" } else { "left where it is" }
 }
 
-fn space(bytes: Option<u64>) -> String {
-    bytes.map_or_else(|| "and none are free".to_owned(), |bytes| format!("{bytes} are free"))
+fn space(needed: Option<u64>, free: Option<u64>) -> String {
+    let needed = needed.map_or_else(|| "more bytes are needed".to_owned(), |n| format!("{n} bytes are needed"));
+    // Where the platform does not tell, a write has just failed.
+    format!("{needed}, {} are free", free.map_or_else(|| "none".to_owned(), |n| n.to_string()))
 }
 
 fn licence_message(networks: &[(String, String)]) -> String {

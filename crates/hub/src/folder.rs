@@ -196,7 +196,7 @@ impl PulledFolder {
         let path = self.0.join(name);
         write_whole(disk, &path, bytes).map_err(|error| {
             if is_full(&error) {
-                let (needed, free) = (bytes.len() as u64, disk.free(&self.0));
+                let (needed, free) = (Some(bytes.len() as u64), disk.free(&self.0));
                 let kept = "the downloaded files were kept".to_owned();
                 HubError::NoSpace { folder: self.0.clone(), needed, free, kept }
             } else {

@@ -23,7 +23,7 @@ use crate::{
     download::{Downloader, Expected, Remote, digest},
     error::{HubError, Result},
     folder::{FileEntry, SOURCES_FOLDER, SourceEntry, Sources},
-    http::Client,
+    http::{Client, plain},
     mirror::{self, Mirror},
     observe::{Event, Observer, Silent},
     settings::Settings,
@@ -190,7 +190,9 @@ impl<'a> Puller<'a> {
             source: Box::new(source),
             kept,
         })?;
-        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        let now = OffsetDateTime::now_utc();
+        // Zero nanoseconds are always valid, and a date of this age has a form.
+        let now = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
         let accepted = accepted_before(&sources, manifest);
         let source = SourceEntry {
             name: manifest.name.clone(),
@@ -383,7 +385,7 @@ impl<'a> Puller<'a> {
                 sha256: fetched.sha256,
                 bytes: fetched.bytes,
                 pinned: download.sha256.is_some(),
-                from: remote.url.to_string(),
+                from: plain(&remote.url),
             };
             Ok(Brought { path: target.to_owned(), entry, commit: fetched.commit })
         };
