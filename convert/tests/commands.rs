@@ -210,6 +210,91 @@ fn trouble_with_the_client_says_what_to_do() {
     assert!(!Path::new(&checkout.path("weights")).exists());
 }
 
+/// Beside "tiny" a network "own" that this project trained, one matrix of `[1, 2]`.
+fn with_own(checkout: &Checkout) {
+    let manifest = fs::read_to_string(checkout.path("models-src/tiny/manifest.toml")).unwrap();
+    let head = manifest.split("[source]").next().unwrap().replace("\"tiny\"", "\"own\"");
+    let rest = "untrained = true\n[source]\nregistry = \"project\"\nrecipe = \"models-src/own/train.py\"\n\
+                [output]\nfile = \"own.safetensors\"\ntensors = 1\nparameters = 2\n";
+    checkout.write("models-src/own/manifest.toml", format!("{head}{rest}").as_bytes());
+    let data = [1.0f32, 2.0].map(f32::to_le_bytes).concat();
+    let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1, 2], &data).unwrap();
+    let bytes = safetensors::serialize([("fc.weight", view)], None).unwrap();
+    checkout.write("weights/own.safetensors", &bytes);
+}
+
+#[test]
+fn weights_trained_here_are_fetched_from_nowhere_but_held_against_the_lock() {
+    let checkout = Checkout::new();
+    with_own(&checkout);
+    let fetch = fails(checkout.run(&["fetch", "--from", "packages"]));
+    assert!(fetch.contains("own is not in weights.lock; run `facesocial-convert adopt own`"), "{fetch}");
+    succeeds(checkout.run(&["adopt", "own"]));
+    let lock = fs::read_to_string(checkout.path("weights/weights.lock")).unwrap();
+    assert!(
+        lock.contains("source = \"project models-src/own/train.py\"") && lock.contains("untrained = true"),
+        "{lock}"
+    );
+
+    succeeds(checkout.run(&["fetch", "--from", "packages"]));
+    assert_eq!(fs::read_to_string(checkout.path("weights/weights.lock")).unwrap(), lock);
+    let verify = succeeds(checkout.run(&["verify", "--from", "packages"]));
+    assert!(verify.contains("1 files trained by this project are as weights.lock says"), "{verify}");
+    succeeds(checkout.run(&["check"]));
+
+    let only = fails(checkout.run(&["fetch", "--only", "own"]));
+    assert!(only.contains("own was trained by this project"), "{only}");
+    let other = fails(checkout.run(&["adopt", "tiny"]));
+    assert!(other.contains("tiny is converted from published files"), "{other}");
+}
+
+#[test]
+fn changed_weights_of_ours_are_found() {
+    let checkout = Checkout::new();
+    with_own(&checkout);
+    succeeds(checkout.run(&["adopt", "own"]));
+    succeeds(checkout.run(&["fetch", "--from", "packages"]));
+
+    let manifest = fs::read_to_string(checkout.path("models-src/own/manifest.toml")).unwrap();
+    checkout.write("models-src/own/manifest.toml", manifest.replace("untrained = true", "").as_bytes());
+    let verify = fails(checkout.run(&["verify", "--from", "packages"]));
+    assert!(verify.contains("own is in weights.lock as another than in its manifest; run `adopt own`"), "{verify}");
+
+    checkout.write("models-src/own/manifest.toml", manifest.replace("parameters = 2", "parameters = 3").as_bytes());
+    let adopt = fails(checkout.run(&["adopt", "own"]));
+    assert!(adopt.contains("1 tensors and 2 parameters"), "{adopt}");
+
+    checkout.write("models-src/own/manifest.toml", manifest.as_bytes());
+    let mut bytes = fs::read(checkout.path("weights/own.safetensors")).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    checkout.write("weights/own.safetensors", &bytes);
+    let verify = fails(checkout.run(&["verify", "--from", "packages"]));
+    assert!(verify.contains("own.safetensors has sha256"), "{verify}");
+}
+
+#[test]
+fn a_network_of_the_full_profile_is_converted_from_a_folder_into_a_folder() {
+    let checkout = Checkout::new();
+    let manifest = fs::read_to_string(checkout.path("models-src/tiny/manifest.toml")).unwrap();
+    let (head, rest) = (manifest.split("registry").next().unwrap(), manifest.split("format").nth(1).unwrap());
+    let source = "registry = \"github\"\nrepository = \"o/n\"\ntag = \"v1\"\nformat";
+    let full = format!("{head}{source}{rest}").replace("\"tiny\"", "\"big\"").replace("\"bundled\"", "\"full\"");
+    checkout.write("models-src/big/manifest.toml", full.replace("tiny.safetensors", "big.safetensors").as_bytes());
+    checkout.write("files/tiny.json", MANIFEST.as_bytes());
+    checkout.write("files/tiny.bin", &SHARD);
+
+    let message = fails(checkout.run(&["fetch", "--only", "big", "--from", "files"]));
+    assert!(message.contains("the weights of big are not committed; give --out DIR"), "{message}");
+    let message = fails(checkout.run(&["fetch", "--only", "big", "--out", "out"]));
+    assert!(message.contains("https://github.com/o/n/releases/download/v1/package/tiny.json"), "{message}");
+    succeeds(checkout.run(&["fetch", "--only", "big", "--from", "files", "--out", "out"]));
+    assert!(checkout.path("out/big.safetensors").exists());
+
+    succeeds(checkout.run(&["fetch", "--from", "packages"]));
+    assert!(!checkout.path("weights/big.safetensors").exists());
+    succeeds(checkout.run(&["verify", "--from", "packages"]));
+}
+
 #[test]
 fn inspect_lists_names_shapes_and_types() {
     let checkout = Checkout::new();

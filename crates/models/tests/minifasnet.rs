@@ -4,7 +4,7 @@
 mod full;
 mod mirror;
 
-use std::{collections::HashMap, path::Path, sync::LazyLock};
+use std::{path::Path, sync::LazyLock};
 
 use candle::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -109,6 +109,7 @@ fn the_documents_agree() {
     for (reference, _) in &ALL {
         full::assert_documented(reference.name);
     }
+    full::assert_documented("minifasnet-v2se-bin");
 }
 
 /// Logits on three crops of photos with the published weights; all three show living people.
@@ -151,7 +152,7 @@ fn the_published_80_pixel_networks_score_photos_as_pytorch_does() {
         let Some(source) = mirror::file(&format!("minifasnet/{file}.pth")) else { continue };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("weights.safetensors");
-        mirror::write_state_dict(&source, &path);
+        mirror::convert(reference.name, &source, &path);
         assert_trained(reference.name, &open(&path, |vb| MiniFasNet::load(vb, config)));
     }
 }
@@ -161,7 +162,7 @@ fn the_published_128_pixel_network_scores_photos_as_onnx_runtime_does() {
     let Some(source) = mirror::file("hairymax_antispoof/AntiSpoofing_print-replay_1.5_128.onnx") else { return };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("weights.safetensors");
-    write_folded(&source, &path);
+    mirror::convert(V2_SE.name, &source, &path);
     assert_trained(V2_SE.name, &open(&path, |vb| MiniFasNet::load(vb, Config::v2_se(3))));
 }
 
@@ -170,59 +171,7 @@ fn the_published_network_of_two_classes_loads() {
     let Some(source) = mirror::file("hairymax_antispoof/AntiSpoofing_bin_1.5_128.onnx") else { return };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("weights.safetensors");
-    write_folded(&source, &path);
+    mirror::convert("minifasnet-v2se-bin", &source, &path);
     let network = open(&path, |vb| MiniFasNet::load(vb, Config::v2_se(2)));
     assert_eq!(network.probabilities(&pictures(1, 128, 8)).unwrap()[0].len(), 2);
-}
-
-/// The exported graph has its batch norms folded into convolutions without names: they are named by the order in which
-/// the network uses them.
-fn write_folded(source: &Path, target: &Path) {
-    let mut names = Names::default();
-    let mut tensors = HashMap::new();
-    for weight in mirror::onnx_weights(source) {
-        let (key, tensor) = match (weight.operator.as_str(), weight.input) {
-            ("Conv", 1) => (format!("{}.weight", names.next_conv()), weight.tensor),
-            ("Conv", 2) => (format!("{}.bias", names.conv), weight.tensor),
-            ("PRelu", 1) => (names.prelu(), weight.tensor.flatten_all().unwrap()),
-            ("MatMul", 1) => {
-                let key = if weight.tensor.dims()[0] == 512 { "linear.weight" } else { "prob.weight" };
-                (key.to_owned(), weight.tensor.t().unwrap().contiguous().unwrap())
-            }
-            ("BatchNormalization", input) => {
-                (format!("bn.{}", ["", "weight", "bias", "running_mean", "running_var"][input]), weight.tensor)
-            }
-            (operator, input) => panic!("no key for input {input} of {operator}"),
-        };
-        assert!(tensors.insert(key.clone(), tensor).is_none(), "{key} twice");
-    }
-    candle::safetensors::save(&tensors, target).unwrap();
-}
-
-#[derive(Default)]
-struct Names {
-    count: usize,
-    conv: String,
-}
-
-impl Names {
-    fn next_conv(&mut self) -> String {
-        let unit = |block: &str| ["conv", "conv_dw", "project"].map(|layer| format!("{block}.{layer}.conv"));
-        let mut all = vec!["conv1.conv".to_owned(), "conv2_dw.conv".to_owned()];
-        for (down, row, blocks) in [("conv_23", "conv_3", 4), ("conv_34", "conv_4", 6), ("conv_45", "conv_5", 2)] {
-            all.extend(unit(down));
-            all.extend((0..blocks).flat_map(|i| unit(&format!("{row}.model.{i}"))));
-            all.extend([1, 2].map(|i| format!("{row}.model.{}.se_module.fc{i}", blocks - 1)));
-        }
-        all.extend(["conv_6_sep.conv".to_owned(), "conv_6_dw.conv".to_owned()]);
-        self.conv = all[self.count].clone();
-        self.count += 1;
-        self.conv.clone()
-    }
-
-    /// Of the convolution before it.
-    fn prelu(&self) -> String {
-        let unit = self.conv.strip_suffix(".conv").expect("a convolution with a rectifier");
-        format!("{unit}.prelu.weight")
-    }
 }
