@@ -153,3 +153,92 @@ fn read_tfjs<'f>(
         Some(file) => Err(ConvertError::Missing(format!("the weight manifest names no shard {}", file.file_name()))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ::safetensors::{Dtype as Stored, SafeTensors, serialize, tensor::TensorView};
+
+    use super::*;
+    use crate::read::onnx::tests::{floats, model, node};
+
+    fn manifest(format: &str, end: &str) -> Manifest {
+        let text = format!(
+            r#"
+name = "tiny"
+service = "recognition"
+profile = "full"
+title = "Tiny"
+paper = "https://example.org/paper"
+reference = "https://example.org/code"
+module = "tiny.rs"
+licence = "MIT"
+[source]
+registry = "https"
+url = "https://example.org/"
+format = "{format}"
+[[source.file]]
+path = "tiny.bin"
+[output]
+file = "tiny.safetensors"
+tensors = 2
+parameters = 3
+{end}"#
+        );
+        Manifest::parse("tiny", &text).unwrap()
+    }
+
+    fn run(manifest: &Manifest, bytes: Bytes) -> Result<Converted> {
+        let mut files = Files::new();
+        files.insert(manifest.source.published().unwrap(), "tiny.bin", bytes)?;
+        convert(manifest, &files)
+    }
+
+    #[test]
+    fn an_onnx_file_becomes_the_layers_of_its_manifest() {
+        let layers = r#"[onnx]
+            layers = [
+                { key = "conv", op = "conv", shape = [2, 1, 1, 1] },
+                { key = "prelu", op = "prelu", shape = [1] },
+            ]"#;
+        let manifest = manifest("onnx", layers);
+        let nodes = || vec![node("Conv", "h", &["x", "583"]), node("PRelu", "y", &["h", "747"])];
+        let slope = floats("747", &[1, 1, 1], &[0.25]);
+        let bytes = model(nodes(), vec![floats("583", &[2, 1, 1, 1], &[1.0, -1.0]), slope.clone()]);
+        let Converted { entry, bytes } = run(&manifest, bytes).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(file.tensor("conv.weight").unwrap().data(), [1.0f32, -1.0].map(f32::to_le_bytes).concat());
+        assert_eq!(file.tensor("prelu.weight").unwrap().shape(), [1]);
+        assert_eq!(
+            (entry.tensors, entry.parameters, entry.source.as_str()),
+            (2, 3, "https https://example.org/ tiny.bin")
+        );
+
+        let wide = model(nodes(), vec![floats("583", &[3, 1, 1, 1], &[0.0; 3]), slope]);
+        assert!(matches!(run(&manifest, wide), Err(ConvertError::Rules(faults)) if faults.len() == 2));
+        let Err(ConvertError::Format { reason, .. }) = run(&manifest, Bytes::from_static(b"\x3a\x05abc")) else {
+            panic!("half a graph was converted");
+        };
+        assert!(reason.starts_with("tiny.bin: "), "{reason}");
+    }
+
+    #[test]
+    fn safetensors_keep_their_types() {
+        let rules = "[[rule]]\nfrom = '.+steps'\nleave_out = \"a counter\"\n[[rule]]\nfrom = 'net\\.(.+)'\nto = \"$1\"";
+        let (half, brain, long) = ([0x00, 0x3c, 0x00, 0xc0], [0x80, 0x3f], 5i64.to_le_bytes());
+        let view = |dtype, shape: &[usize], data| TensorView::new(dtype, shape.to_vec(), data).unwrap();
+        let tensors = [
+            ("net.a", view(Stored::F16, &[2], &half[..])),
+            ("net.b", view(Stored::BF16, &[1], &brain[..])),
+            ("net.steps", view(Stored::I64, &[], &long[..])),
+        ];
+        let source = Bytes::from(serialize(tensors, None).unwrap());
+        let bytes = run(&manifest("safetensors", rules), source.clone()).unwrap().bytes;
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let found = |key: &str| file.tensor(key).map(|t| (t.dtype(), t.data().to_vec())).unwrap();
+        assert_eq!(
+            (file.len(), found("a"), found("b")),
+            (2, (Stored::F16, half.to_vec()), (Stored::BF16, brain.to_vec()))
+        );
+        assert!(matches!(run(&manifest("safetensors", rules), source.slice(..20)), Err(ConvertError::Format { .. })));
+    }
+}

@@ -1,4 +1,6 @@
 //! Readers of the source formats. Each gives every constant of a file; none executes anything.
+//!
+//! There is none for HDF5 (`.h5`): no network of this project is published in it alone.
 
 use std::{fs, path::Path};
 

@@ -341,7 +341,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+    pub(crate) fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         TensorProto {
             name: name.into(),
