@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use facesocial_hub::PulledFolder;
 use facesocial_pipeline::{Choice, Ensemble, LoadOptions, Pipeline, Selection, Thresholds};
 use facesocial_types::Service;
 
@@ -40,7 +41,8 @@ impl NetworkArgs {
     pub fn options(&self, services: Vec<Service>) -> anyhow::Result<LoadOptions> {
         Ok(LoadOptions {
             weights: weights_dir::resolve(self.weights.as_deref())?,
-            pulled: self.models_dir.clone(),
+            // A system without a folder for data has nothing pulled into it.
+            pulled: self.models_dir.clone().or_else(|| Some(PulledFolder::of_user().ok()?.path().to_owned())),
             services,
             selection: Selection {
                 // The last one wins, as with every other flag.

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -33,17 +33,9 @@ pub struct TestApp {
 
 static APP: LazyLock<TestApp> = LazyLock::new(|| {
     let app = spawn_app(config());
-    let ready = format!("http://{}/readyz", app.address(Role::Gateway));
-    let wait = async {
-        let begun = Instant::now();
-        while Client::new().get(&ready).send().await.unwrap().status() != 200 {
-            assert!(begun.elapsed() < PATIENCE, "the server did not become ready");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
     // A thread of its own, because a test's runtime cannot block on another.
     std::thread::scope(|scope| {
-        scope.spawn(move || tokio::runtime::Runtime::new().unwrap().block_on(wait)).join().unwrap();
+        scope.spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(app.ready())).join().unwrap();
     });
     TestApp { memory_at_start: resident_memory(), ..app }
 });
@@ -59,7 +51,9 @@ pub fn config() -> Config {
     let roles = [Role::Gateway].into_iter().chain(Service::ALL.iter().copied().map(Role::Service));
     Config {
         networks: NetworkArgs {
-            weights: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights")),
+            weights: Some(weights()),
+            // What the person running the tests has pulled must not change them.
+            models_dir: Some(weights().join("no-pulled-networks")),
             ..NetworkArgs::default()
         },
         services: Service::ALL.to_vec(),
@@ -76,6 +70,38 @@ pub fn config() -> Config {
         },
         shutdown_timeout: Duration::from_secs(30),
     }
+}
+
+/// The folder of the shipped weights.
+fn weights() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights")
+}
+
+/// A server that has the weights of these networks alone and runs `services` behind the gateway; it may not be ready yet.
+/// The folder must outlive it.
+pub fn app_with(networks: &[&str], services: &[Service]) -> (tempfile::TempDir, TestApp) {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = fs::read_to_string(weights().join("weights.lock")).unwrap();
+    let mut kept = "version = 1\n".to_owned();
+    for entry in lock.split("[[network]]").skip(1) {
+        let field = |name: &str| {
+            let line = entry.lines().find_map(|l| l.strip_prefix(&format!("{name} = ")));
+            line.unwrap().trim_matches('"').to_owned()
+        };
+        if networks.contains(&field("name").as_str()) {
+            kept += &format!("[[network]]{entry}");
+            fs::copy(weights().join(field("file")), folder.path().join(field("file"))).unwrap();
+        }
+    }
+    fs::write(folder.path().join("weights.lock"), kept).unwrap();
+    let mut config = config();
+    config.networks.weights = Some(folder.path().to_owned());
+    config.services = services.to_vec();
+    config.listeners.retain(|(role, _)| match role {
+        Role::Gateway => true,
+        Role::Service(service) => services.contains(service),
+    });
+    (folder, spawn_app(config))
 }
 
 /// Starts a server on a thread of its own; it may not be ready yet.
@@ -100,6 +126,15 @@ impl TestApp {
 
     pub fn service(&self, service: Service, path: &str) -> String {
         format!("http://{}{path}", self.address(Role::Service(service)))
+    }
+
+    /// Waits until the networks are loaded.
+    pub async fn ready(&self) {
+        let begun = Instant::now();
+        while get(self.gateway("/readyz")).await.status() != 200 {
+            assert!(begun.elapsed() < PATIENCE, "the server did not become ready");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The server still answers, and holds no more memory than a few photos need. The client runs in this process too.

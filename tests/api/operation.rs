@@ -43,11 +43,7 @@ async fn until_the_networks_are_loaded_only_probes_are_answered_and_stopping_dra
     if early.status() == 503 {
         problem(early, 503, "NOT_READY").await;
     }
-    let begun = Instant::now();
-    while get(app.gateway("/readyz")).await.status() != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(120), "never ready");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    app.ready().await;
     let health = ok(get(app.gateway("/health")).await).await;
     assert_eq!((&health["total_services"], &health["status"]), (&1.into(), &"healthy".into()));
     problem(post(app.gateway("/antispoof/detect"), form("portrait.jpg")).await, 404, "NOT_FOUND").await;

@@ -5,7 +5,7 @@ use facesocial_types::Service;
 use reqwest::{Client, multipart::Form};
 use serde_json::{Value, json};
 
-use crate::helpers::{app, batch, form, get, number, ok, part, photo, post, problem};
+use crate::helpers::{app, app_with, batch, form, get, number, ok, part, photo, post, problem};
 
 /// Every coordinate of a box lies where a face of the photo can be.
 fn assert_inside(bounding_box: &Value, width: f64, height: f64) {
@@ -190,23 +190,32 @@ async fn compare_needs_a_face_in_both_photos() {
 
 #[tokio::test]
 async fn services_without_weights_say_so() {
+    let (_folder, app) = app_with(&["blazeface-short", "blazeface-full", "mtcnn"], &[Service::Yolo, Service::Deepfake]);
+    app.ready().await;
     for (service, path) in [(Service::Yolo, "/detect"), (Service::Deepfake, "/detect")] {
         let detail =
-            problem(post(app().service(service, path), form("portrait.jpg")).await, 503, "MODEL_UNAVAILABLE").await;
+            problem(post(app.service(service, path), form("portrait.jpg")).await, 503, "MODEL_UNAVAILABLE").await;
         assert!(detail.starts_with(service.as_str()), "{detail}");
-        let answer = post(app().service(service, "/detect/batch"), batch(&["portrait.jpg"])).await;
+        assert!(detail.contains("facesocial models pull"), "{detail}");
+        let answer = post(app.service(service, "/detect/batch"), batch(&["portrait.jpg"])).await;
         problem(answer, 503, "MODEL_UNAVAILABLE").await;
-        let health = get(app().service(service, "/health")).await;
+        let health = get(app.service(service, "/health")).await;
         assert_eq!(health.status(), 503);
         let health: Value = health.json().await.unwrap();
         assert_eq!(health["status"], "unavailable");
         assert_eq!(health["model_loaded"], false);
     }
+    // Those that need no weights of their own go on: the analysis says what is missing in its place.
+    let answer = ok(post(app.gateway("/analyze/comprehensive"), form("portrait.jpg")).await).await;
+    assert_eq!(answer["data"]["total_faces_detected"], 1);
+    assert_eq!(answer["data"]["deepfake"]["status"], "unavailable");
+    assert!(answer["data"]["deepfake"]["reason"].as_str().unwrap().contains("models pull"), "{answer}");
+    app.stopper.stop();
 }
 
 #[tokio::test]
 async fn each_service_tells_its_health_and_its_paths() {
-    for service in [Service::Mediapipe, Service::Mtcnn, Service::Recognition, Service::Antispoof, Service::GenderAge] {
+    for &service in Service::ALL {
         let health = ok(get(app().service(service, "/health")).await).await;
         assert_eq!(health["status"], "healthy", "{service}: {health}");
         assert!(health["model"].as_str().unwrap().contains('@'), "{health}");

@@ -22,12 +22,13 @@ pub use folders::{Folders, Found};
 pub use liveness::{Liveness, LivenessCrop};
 pub use lock::{LOCK_FILE, LockedNetwork, WeightsLock};
 pub use network::Network;
-pub use selection::{Candidate, Choice, Ensemble, Selection, candidates, plan};
+pub use selection::{Candidate, Choice, Ensemble, Planned, Selection, candidates, plan};
 
 use embedder::EMBEDDERS;
 pub use facesocial_models as models;
 use facesocial_models::{
-    BlazeFace, Device, FaceAntiSpoofing, FaceRes, MiniFasNet, Mn3, Mtcnn, ViT, YoloV10, blazeface, minifasnet, vit,
+    BlazeFace, Device, EfficientNetLite, FaceAntiSpoofing, FaceRes, MiniFasNet, Mn3, Mtcnn, ViT, YoloV10, blazeface,
+    minifasnet, vit,
 };
 use facesocial_types::{ModelId, Service};
 use image::RgbImage;
@@ -107,7 +108,7 @@ impl Engine {
         let crops = |n: &Liveness| n.crops().iter().map(|c| grey(c.side).to_vec()).collect::<Vec<_>>();
         loaded(self.liveness.run(|n| n.score(&crops(n)).map(drop)))?;
         loaded(self.age_gender.run(|n| n.analyze(&grey(models::faceres::INPUT_SIZE)).map(drop)))?;
-        loaded(self.authenticity.run(|n| n.fake(&grey(n.side())).map(drop)))
+        loaded(self.authenticity.run(|n| n.score(&grey(n.side())).map(drop)))
     }
 }
 
@@ -216,7 +217,10 @@ impl Loading<'_> {
     }
 
     fn authenticity(&mut self, candidate: Candidate) -> Result<(Authenticity, ModelId)> {
-        self.loader.part(candidate.name, |vb| ViT::load(vb, vit::Config::base_patch16_224(2)).map(Authenticity::ViT))
+        self.loader.part(candidate.name, |vb| match candidate.name {
+            "vit-deepfake" => ViT::load(vb, vit::Config::base_patch16_224(2)).map(Authenticity::ViT),
+            _ => EfficientNetLite::load(vb).map(Authenticity::EfficientNetLite),
+        })
     }
 }
 

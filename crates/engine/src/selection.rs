@@ -47,8 +47,8 @@ pub const ANTISPOOF: &[Candidate] = &[
 /// Age and gender.
 pub const GENDER_AGE: &[Candidate] = &[alone(&["faceres"])];
 
-/// Generated and swapped faces.
-pub const DEEPFAKE: &[Candidate] = &[alone(&["vit-deepfake"])];
+/// Generated and swapped faces. What a user pulled on purpose goes before what ships: no figure of both on one set exists.
+pub const DEEPFAKE: &[Candidate] = &[alone(&["vit-deepfake"]), alone(&["deepfake-efficientnet-lite"])];
 
 /// The networks that may answer for `service`, best first; empty for one whose networks are not a matter of choice.
 pub const fn candidates(service: Service) -> &'static [Candidate] {
@@ -97,15 +97,15 @@ pub(crate) fn choose(
     }
 }
 
+/// Names of the networks that would answer, or the sentence that says why none would.
+pub type Planned = std::result::Result<Vec<String>, String>;
+
 /// The networks that would answer for each service, by their names in `models-src`, without reading any weights; `Err`
 /// within is the sentence that says why none would.
 ///
 /// # Errors
 /// As when the engine is loaded: a chosen network that is unknown or absent.
-pub fn plan(
-    folders: &Folders,
-    selection: &Selection,
-) -> Result<Vec<(Service, std::result::Result<Vec<String>, String>)>> {
+pub fn plan(folders: &Folders, selection: &Selection) -> Result<Vec<(Service, Planned)>> {
     let fixed = |names: &[&str]| match names.iter().find(|name| folders.find(name).is_none()) {
         None => Ok(names.iter().map(|n| (*n).to_owned()).collect()),
         Some(name) => Err(format!("{name} has no weights here; {}", bring(name))),
