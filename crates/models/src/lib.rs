@@ -7,6 +7,7 @@
 pub mod adaface;
 pub mod blazeface;
 pub mod dlib_resnet;
+pub mod efficientnet_lite;
 mod error;
 pub mod face_antispoofing;
 pub mod faceres;
@@ -25,6 +26,7 @@ pub use adaface::AdaFace;
 pub use blazeface::BlazeFace;
 pub use candle::Device;
 pub use dlib_resnet::DlibResNet;
+pub use efficientnet_lite::EfficientNetLite;
 pub use error::{ModelError, Result};
 pub use face_antispoofing::FaceAntiSpoofing;
 pub use faceres::FaceRes;

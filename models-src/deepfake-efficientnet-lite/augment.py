@@ -1,0 +1,88 @@
+"""What befalls every picture in training, real or generated alike: nothing here may know the class."""
+
+import cv2
+import numpy as np
+
+import faces
+from network import INPUT_SIZE
+
+SMALLEST, LARGEST = 64, 232
+"""Sides in pixels that the square is brought to before it is compressed. Every generator's pictures reach the largest."""
+SHRINKING = [cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4]
+GROWING = [cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4]
+
+
+def jpeg(image, quality, subsample):
+    factor = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if subsample else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    settings = [cv2.IMWRITE_JPEG_QUALITY, int(quality), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor]
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    coded = cv2.imencode(".jpg", bgr, settings)[1]
+    return cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def colour(image, rng):
+    xs = image.astype(np.float32) / 255
+    if rng.random() < 0.5:
+        xs = xs ** np.exp(rng.uniform(-0.35, 0.35))
+    if rng.random() < 0.5:
+        xs *= rng.uniform(0.85, 1.15, 3).astype(np.float32)
+    if rng.random() < 0.6:
+        mean = xs.mean()
+        xs = (xs - mean) * rng.uniform(0.7, 1.3) + mean + rng.uniform(-0.1, 0.1)
+    saturation = 0.0 if rng.random() < 0.12 else rng.uniform(0.5, 1.4) if rng.random() < 0.6 else 1.0
+    if saturation != 1:
+        grey = xs @ np.array([0.299, 0.587, 0.114], np.float32)
+        xs = grey[..., None] + (xs - grey[..., None]) * saturation
+    return (np.clip(xs, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def degrade(image, rng):
+    """Size, blur, noise and compression, in the order in which a photo meets them."""
+    side = image.shape[0]
+    target = int(np.exp(rng.uniform(np.log(SMALLEST), np.log(max(SMALLEST + 1, min(side, LARGEST))))))
+    # Half of the time nearer to the largest: most photos are.
+    if rng.random() < 0.5:
+        target = int(rng.uniform(target, max(target + 1, min(side, LARGEST))))
+    if target < side:
+        image = cv2.resize(image, (target, target), interpolation=SHRINKING[rng.integers(len(SHRINKING))])
+    elif target > side:
+        image = cv2.resize(image, (target, target), interpolation=GROWING[rng.integers(len(GROWING))])
+    if rng.random() < 0.25:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.2))
+    elif rng.random() < 0.1:
+        soft = cv2.GaussianBlur(image, (0, 0), 1.0)
+        image = cv2.addWeighted(image, 1.5, soft, -0.5, 0)
+    if rng.random() < 0.3:
+        noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 7)
+        image = np.clip(image + noise + 0.5, 0, 255).astype(np.uint8)
+    image = jpeg(image, rng.integers(50, 96), rng.random() < 0.7)
+    if rng.random() < 0.25:
+        # Uploaded once more: another size, another compression.
+        other = int(image.shape[0] * rng.uniform(0.7, 1.4))
+        kinds = SHRINKING if other < image.shape[0] else GROWING
+        image = cv2.resize(image, (other, other), interpolation=kinds[rng.integers(len(kinds))])
+        image = jpeg(image, rng.integers(60, 96), rng.random() < 0.7)
+    return image
+
+
+def erase(image, rng):
+    h, w = (int(INPUT_SIZE * rng.uniform(0.1, 0.4)) for _ in range(2))
+    y, x = int(rng.integers(INPUT_SIZE - h)), int(rng.integers(INPUT_SIZE - w))
+    image[y : y + h, x : x + w] = rng.integers(0, 256, 3)
+
+
+def augment(image, box, rng):
+    """A photo and its face's box to one of the many squares of 160 that the network may see."""
+    h, w = image.shape[:2]
+    enlarge = faces.ENLARGE * rng.uniform(0.78, 1.15)
+    x, y, side = faces.square(box, w, h, enlarge, rng.uniform(-0.06, 0.06, 2))
+    image = image[y : y + side, x : x + side]
+    if rng.random() < 0.5:
+        image = image[:, ::-1]
+    image = np.ascontiguousarray(image)
+    if rng.random() < 0.7:
+        image = colour(image, rng)
+    image = faces.resize(degrade(image, rng), INPUT_SIZE)
+    if rng.random() < 0.25:
+        erase(image, rng)
+    return image
