@@ -188,7 +188,8 @@ class YOLOv10n(nn.Module):
             Detect((64, 128, 256), classes),
         ])  # fmt: skip
 
-    def forward(self, x):
+    def pyramid(self, x):
+        """Features at strides 8, 16 and 32, which the head reads."""
         m = self.model
         run = lambda x, first, last: nn.Sequential(*m[first : last + 1])(x)
         twice = lambda x: F.interpolate(x, scale_factor=2, mode="nearest")
@@ -199,7 +200,10 @@ class YOLOv10n(nn.Module):
         n8 = m[16](torch.cat([twice(up16), p8], 1))
         n16 = m[19](torch.cat([m[17](n8), up16], 1))
         n32 = m[22](torch.cat([m[20](n16), p32], 1))
-        return m[23]([n8, n16, n32])
+        return [n8, n16, n32]
+
+    def forward(self, x):
+        return self.model[23](self.pyramid(x))
 
 
 def main():

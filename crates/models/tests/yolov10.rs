@@ -1,4 +1,4 @@
-//! Parity of YOLOv10n with an independent PyTorch definition under seeded weights.
+//! Parity of YOLOv10n with an independent PyTorch definition, under seeded weights and with the trained ones.
 
 mod full;
 
@@ -6,13 +6,13 @@ use std::{path::Path, sync::LazyLock};
 
 use candle::{DType, Device, Tensor};
 use facesocial_models::{
-    ModelError, YoloV10,
-    yolov10::{INPUT_SIZE, NORMALIZE},
+    ModelError, Weights, YoloV10,
+    yolov10::{INPUT_SIZE, LETTERBOX, NORMALIZE},
 };
-use facesocial_testkit::{Tolerance, assert_close, compare, seeded};
+use facesocial_testkit::{Golden, Tolerance, assert_close, compare, seeded};
 use facesocial_types::Face;
 use full::{Precision, Reference, pictures};
-use image::RgbImage;
+use image::{Rgb, RgbImage};
 
 const YOLO: Reference = Reference { name: "yolov10n-face", gain: 0.9, step: 97 };
 /// Side of the pictures for the stages; all layers slide.
@@ -151,4 +151,83 @@ fn the_head_of_training_may_be_absent() {
 #[test]
 fn the_documents_agree() {
     full::assert_documented("yolov10n-face-akanametov");
+}
+
+/// The committed weights.
+mod trained {
+    use super::*;
+
+    /// Of features, up to 9: five times the worst difference measured, 1.9e-6.
+    const STAGES: Tolerance = Tolerance { abs: 1e-5, rel: 0.0 };
+    /// Of scores: four times the worst difference measured, 4.8e-7.
+    const SCORES: Tolerance = Tolerance { abs: 2e-6, rel: 0.0 };
+    /// Of corners in pixels, up to 640: six times the worst difference measured, 3.1e-5.
+    const CORNERS: Tolerance = Tolerance { abs: 2e-4, rel: 0.0 };
+    /// Of the reference's subsampling.
+    const STEP: usize = 997;
+    /// From which score the reference kept detections.
+    const MIN_SCORE: f32 = 0.1;
+
+    fn root() -> &'static Path {
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+    }
+
+    fn network() -> YoloV10 {
+        let weights = Weights::open(&root().join("weights/yolov10n_face.safetensors"), None).unwrap();
+        let network = YoloV10::load(weights.var_builder(DType::F32, &Device::Cpu), 1).unwrap();
+        weights.finish().unwrap();
+        network
+    }
+
+    fn golden() -> Golden {
+        Golden::open(&root().join("tests/golden/models/yolov10n-face.trained.safetensors"))
+    }
+
+    /// The golden file's part of a photo amid grey.
+    fn picture(golden: &Golden) -> RgbImage {
+        let &[height, width, _] = golden.shape("input") else { panic!("the input is no picture") };
+        let bytes = golden.values("input").iter().map(|v| *v as u8).collect();
+        let part = RgbImage::from_raw(width as u32, height as u32, bytes).unwrap();
+        let mut picture = RgbImage::from_pixel(INPUT_SIZE, INPUT_SIZE, Rgb([LETTERBOX; 3]));
+        let at = |side: usize| i64::from(INPUT_SIZE / 2) - side as i64 / 2;
+        image::imageops::replace(&mut picture, &part, at(width), at(height));
+        picture
+    }
+
+    #[test]
+    #[expect(clippy::print_stdout, reason = "what was measured goes into the card")]
+    fn stages_scores_and_boxes_are_the_references() {
+        let (network, golden) = (network(), golden());
+        let picture = picture(&golden);
+        let xs = NORMALIZE.batch(std::slice::from_ref(&picture), INPUT_SIZE, DType::F32, &Device::Cpu).unwrap();
+        let stages = network.stages(&xs).unwrap();
+        let check = |name: &str, got: &Tensor, step: usize, tolerance: Tolerance| {
+            let got: Vec<f32> = got.flatten_all().unwrap().to_vec1().unwrap();
+            let got: Vec<f32> = got.into_iter().step_by(step).collect();
+            println!("{name}: worst {:.1e}", assert_close(name, &got, golden.values(name), tolerance));
+        };
+        for i in 0..3 {
+            check(&format!("stage.backbone.{i}"), &stages.backbone[i], STEP, STAGES);
+            check(&format!("stage.pyramid.{i}"), &stages.pyramid[i], STEP, STAGES);
+        }
+        check("scores", &stages.scores, 7, SCORES);
+
+        let found = network.detect(&[picture], MIN_SCORE, 300).unwrap().remove(0);
+        let want: Vec<&[f32]> = golden.values("best").chunks_exact(5).collect();
+        assert!(want.len() >= 5, "too few faces to tell: {}", want.len());
+        assert_eq!(found.len(), want.len());
+        for (i, (face, want)) in found.iter().zip(want).enumerate() {
+            let got = values(face);
+            let corners = assert_close(&format!("corners of {i}"), &got[..4], &want[..4], CORNERS);
+            let score = assert_close(&format!("score of {i}"), &got[4..], &want[4..], SCORES);
+            println!("{i}: corners differ by {corners:.1e}, scores by {score:.1e}");
+        }
+    }
+
+    /// Nothing but the network's own noise on a picture of one colour.
+    #[test]
+    fn there_is_no_face_on_grey() {
+        let grey = RgbImage::from_pixel(INPUT_SIZE, INPUT_SIZE, Rgb([LETTERBOX; 3]));
+        assert_eq!(network().detect(&[grey], MIN_SCORE, 300).unwrap(), [vec![]]);
+    }
 }
