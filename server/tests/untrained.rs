@@ -118,9 +118,10 @@ fn the_server_runs_seeded_weights_in_a_test_build_alone() {
         assert!(said.contains("untrained"), "{said}");
         return;
     }
-    drop(stdout);
     let mut address = String::new();
-    for line in BufReader::new(stderr).lines() {
+    // Kept open: the server goes on writing its log.
+    let mut log = BufReader::new(stderr).lines();
+    for line in log.by_ref() {
         let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
         let fields = &line["fields"];
         if fields["service"] == "antispoof" {
@@ -132,7 +133,7 @@ fn the_server_runs_seeded_weights_in_a_test_build_alone() {
     }
     let health: Value = serde_json::from_str(&get(&address, "/health")).unwrap();
     assert!(health["model"].as_str().unwrap().starts_with("anti-spoof-mn3@"), "{health}");
-    drop(server);
+    drop((server, log, stdout));
 }
 
 /// The body of an answer over plain HTTP.
