@@ -127,7 +127,7 @@ def calibrate(net, pool, rng):
     p = 1 / (1 + np.exp(-(a * scores + b)))
     reals, fakes = p[labels == 0], p[labels == 1]
     wr, wf = weights[labels == 0], weights[labels == 1]
-    return {"a": a, "b": b} | {"fake_above": quantile(reals, wr, 0.98), "real_below": quantile(fakes, wf, 0.10)}
+    return {"a": a, "b": b} | {"fake_above": quantile(reals, wr, 0.98), "real_below": quantile(fakes, wf, 0.05)}
 
 
 def quantile(values, weights, share):

@@ -5,7 +5,7 @@
 //! project's, trained by `models-src/deepfake-efficientnet-lite`, which also defines the head.
 //!
 //! In: a square of 160 x 160, RGB, `(x - 127) / 128`, around a face's box: see [`ENLARGE`]. Out: a logit, the higher the
-//! rather the face was generated or swapped. It is no probability; the card gives the curve that makes it one.
+//! rather the face was generated. It is no probability; the card gives the curve that makes it one.
 //!
 //! Axes: `n` batch, `c` channels, `h` rows, `w` columns.
 

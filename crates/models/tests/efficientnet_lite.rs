@@ -14,6 +14,8 @@ use image::RgbImage;
 
 /// Three photos; only the order of summation differs.
 const PARITY: Tolerance = Tolerance { abs: 1e-4, rel: 0.0 };
+/// The maps reach 60; f32 keeps seven digits of that.
+const MAPS: Tolerance = Tolerance { abs: 1e-4, rel: 1e-5 };
 /// Of the reference's subsampling.
 const STEP: usize = 499;
 
@@ -59,7 +61,7 @@ fn every_stage_agrees_on_three_photos() {
         let shape: Vec<f32> = map.dims().iter().map(|d| *d as f32).collect();
         assert_eq!(shape, golden.values(&format!("{name}.shape")), "{name}");
         let kept: Vec<f32> = values(map).into_iter().step_by(STEP).collect();
-        println!("{name}: {:.1e}", assert_close(&name, &kept, golden.values(&name), PARITY));
+        println!("{name}: {:.1e}", assert_close(&name, &kept, golden.values(&name), MAPS));
     }
     assert_eq!(stages.features.dims(), golden.shape("features"));
     println!(
