@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use crate::{
+    chain,
     error::{ConvertError, Result},
-    graph,
+    graph::{self, Structure},
     lock::Entry,
     manifest::{Manifest, Output},
     origin::{Format, Published, SourceFile},
@@ -45,7 +46,10 @@ pub fn convert(manifest: &Manifest, files: &Files) -> Result<Converted> {
     let weights = match (&manifest.onnx, source.files.as_slice()) {
         (Some(map), [file]) => {
             let graph = onnx::graph(files.get(source, &file.path)?).map_err(|e| in_file(e, file))?;
-            graph::apply(map, &graph)?
+            match map.structure {
+                Structure::Layers => graph::apply(map, &graph)?,
+                Structure::Chain => chain::read(&graph)?,
+            }
         }
         _ => rules::apply(&manifest.rules, read(source, files)?)?,
     };
@@ -77,7 +81,7 @@ pub fn adopt(manifest: &Manifest, bytes: &Bytes) -> Result<Entry> {
 }
 
 fn check_output(output: &Output, tensors: usize, parameters: usize) -> Result<()> {
-    if (tensors, parameters) == (output.tensors, output.parameters) {
+    if output.counts().is_none_or(|counts| counts == (tensors, parameters)) {
         return Ok(());
     }
     Err(ConvertError::Rules(vec![format!(

@@ -39,6 +39,12 @@ pub enum ConvertError {
         /// One line per tensor or rule at fault.
         Vec<String>,
     ),
+    /// A graph is no chain of layers that the modules can run.
+    #[error("the graph is no chain of convolutions with a dense layer at its end:\n  {}", .0.join("\n  "))]
+    NotAChain(
+        /// One line per operator at fault, by type and name.
+        Vec<String>,
+    ),
     /// A file or an archive is not the pinned one.
     #[error("{what} has sha256 {found}, the manifest pins {expected}; nothing was converted from it")]
     Digest {

@@ -30,7 +30,11 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Map {
+    /// Where the layers are told: here, or by the file itself.
+    #[serde(default)]
+    pub structure: Structure,
     /// The layers in the order in which they run.
+    #[serde(default)]
     pub layers: Vec<Layer>,
     /// Types of the operators without weights; those that only move data about need not be named.
     #[serde(default)]
@@ -43,6 +47,32 @@ pub struct Map {
     /// Why what follows the last layers is not looked at, such as "the module decodes the boxes itself"; without a reason
     /// it is looked at.
     pub tail: Option<String>,
+}
+
+/// What tells the layers of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Structure {
+    /// The manifest, layer by layer.
+    #[default]
+    Layers,
+    /// The file: see [`chain`](crate::chain).
+    Chain,
+}
+
+impl Map {
+    /// Whether it says what its structure calls for, and nothing beside that.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { structure, layers, operators, epsilon: added, input, tail } = self;
+        let more = !layers.is_empty() || !operators.is_empty() || input.is_some() || tail.is_some();
+        match structure {
+            Structure::Layers if layers.is_empty() => Err("[onnx] names no layers".to_owned()),
+            Structure::Chain if more || *added != epsilon() => {
+                Err("a chain is read from the file, so [onnx] says nothing but its structure".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn epsilon() -> f32 {
@@ -273,29 +303,41 @@ impl Found<'_> {
         }
     }
 
-    /// The convolution with its batch norm, computed in doubles and rounded once.
+    /// The convolution with its batch norm.
     fn folded(&self, epsilon: f64, norm: &[Value<'_>; 4]) -> Result<Vec<(&'static str, Weight)>, String> {
         let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|i| norm[i].numbers());
-        let (scale, shift, mean, variance) = (scale?, shift?, mean?, variance?);
-        let channels = self.shape[0];
-        let bias = match self.parts.get(1) {
-            Some((_, bias)) => bias.numbers()?,
-            None => vec![0.0; channels],
-        };
-        if [&scale, &shift, &mean, &variance, &bias].into_iter().any(|v| v.len() != channels) {
-            return Err(format!("its batch norm is not one of {channels} channels"));
-        }
-        let factors: Vec<f64> = scale.iter().zip(&variance).map(|(s, v)| s / (v + epsilon).sqrt()).collect();
-        let weight = self.parts[0].1.numbers()?;
-        let inside = weight.len().checked_div(channels).unwrap_or_default();
-        let f32s =
-            |values: &mut dyn Iterator<Item = f64>| values.flat_map(|v| (v as f32).to_le_bytes()).collect::<Vec<u8>>();
-        let weight = f32s(&mut weight.iter().enumerate().map(|(i, v)| v * factors[i / inside]));
-        let bias = f32s(&mut (0..channels).map(|c| (bias[c] - mean[c]) * factors[c] + shift[c]));
-        let made =
-            |shape: &[usize], data: Vec<u8>| Weight { shape: shape.to_vec(), dtype: Dtype::F32, data: data.into() };
-        Ok(vec![("weight", made(&self.shape, weight)), ("bias", made(&[channels], bias))])
+        let norm = [scale?, shift?, mean?, variance?];
+        let bias = self.parts.get(1).map(|(_, bias)| bias.numbers()).transpose()?;
+        let (weight, bias) = fold(&self.shape, &self.parts[0].1.numbers()?, bias, &norm, epsilon)?;
+        Ok(vec![("weight", weight), ("bias", bias)])
     }
+}
+
+/// `weight` of `shape` and the bias with a batch norm (scale, shift, mean, variance) behind them, computed in doubles and
+/// rounded once.
+pub(crate) fn fold(
+    shape: &[usize],
+    weight: &[f64],
+    bias: Option<Vec<f64>>,
+    [scale, shift, mean, variance]: &[Vec<f64>; 4],
+    epsilon: f64,
+) -> Result<(Weight, Weight), String> {
+    let channels = shape.first().copied().unwrap_or_default();
+    let bias = bias.unwrap_or_else(|| vec![0.0; channels]);
+    if [scale, shift, mean, variance, &bias].into_iter().any(|v| v.len() != channels) {
+        return Err(format!("its batch norm is not one of {channels} channels"));
+    }
+    let factors: Vec<f64> = scale.iter().zip(variance).map(|(s, v)| s / (v + epsilon).sqrt()).collect();
+    let inside = weight.len().checked_div(channels).unwrap_or_default();
+    let weight = f32s(shape, weight.iter().enumerate().map(|(i, v)| v * factors[i / inside]));
+    let bias = f32s(&[channels], (0..channels).map(|c| (bias[c] - mean[c]) * factors[c] + shift[c]));
+    Ok((weight, bias))
+}
+
+/// Numbers as a weight of type F32.
+pub(crate) fn f32s(shape: &[usize], values: impl IntoIterator<Item = f64>) -> Weight {
+    let data = values.into_iter().flat_map(|v| (v as f32).to_le_bytes()).collect::<Vec<u8>>();
+    Weight { shape: shape.to_vec(), dtype: Dtype::F32, data: data.into() }
 }
 
 /// Declared layers and operators of one kind and shape, by index.

@@ -59,7 +59,7 @@ impl Entry {
     pub fn agrees(&self, manifest: &Manifest) -> bool {
         let output = &manifest.output;
         self.file == output.file
-            && (self.tensors, self.parameters) == (output.tensors, output.parameters)
+            && output.counts().is_none_or(|counts| counts == (self.tensors, self.parameters))
             && self.source == manifest.source_line()
             && self.licence == manifest.licence
             && self.untrained == manifest.untrained

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     error::{ConvertError, Result},
-    graph::Map,
+    graph::{Map, Structure},
     layout::Layout,
     origin::{Format, Published, Source},
 };
@@ -44,7 +44,7 @@ pub struct Manifest {
     /// Renaming rules, first match wins.
     #[serde(rename = "rule", default)]
     pub rules: Vec<Rule>,
-    /// The layers of an ONNX graph, in place of rules, where names tell nothing.
+    /// The layers of an ONNX graph, or that it tells them itself, in place of rules where names tell nothing.
     pub onnx: Option<Map>,
 }
 
@@ -68,10 +68,24 @@ pub enum Profile {
 pub struct Output {
     /// File under `weights/`.
     pub file: String,
-    /// Number of tensors, without the companions of quantised ones.
+    /// Number of tensors, without the companions of quantised ones; 0 where only the file tells it, see
+    /// [`counts`](Self::counts).
+    #[serde(default)]
     pub tensors: usize,
-    /// Number of elements of those tensors.
+    /// Number of elements of those tensors; 0 as above.
+    #[serde(default)]
     pub parameters: usize,
+}
+
+impl Output {
+    /// Tensors and parameters; `None` for a chain of layers whose depth and widths are known from its file alone, so that
+    /// no count could be written down before the file was seen.
+    pub const fn counts(&self) -> Option<(usize, usize)> {
+        match (self.tensors, self.parameters) {
+            (0, 0) => None,
+            counts => Some(counts),
+        }
+    }
 }
 
 /// What happens to the source tensors whose name matches `from`.
@@ -192,6 +206,13 @@ impl Manifest {
         if !output.ends_with(".safetensors") || output.contains(['/', '\\']) {
             return Err(format!("output.file {output:?} is not a plain name that ends in .safetensors"));
         }
+        let chain = self.onnx.as_ref().is_some_and(|map| map.structure == Structure::Chain);
+        if (self.output.tensors == 0 || self.output.parameters == 0) && !(chain && self.output.counts().is_none()) {
+            return Err(
+                "output.tensors and output.parameters are missing; only an [onnx] chain goes without".to_owned()
+            );
+        }
+        self.onnx.as_ref().map_or(Ok(()), Map::check)?;
         self.source.check(self.profile == Profile::Bundled)?;
         if self.profile == Profile::Bundled && !self.commercial_use {
             return Err("weights that may not be used commercially are not bundled".to_owned());
@@ -293,6 +314,15 @@ parameters = 2
     }
 
     #[test]
+    fn only_a_chain_goes_without_its_counts() {
+        let onnx = manifest_text("[onnx]\nstructure = \"chain\"").replace("\"tflite\"", "\"onnx\"");
+        assert_eq!(open(&onnx).unwrap().output.counts(), Some((1, 2)));
+        let uncounted = onnx.replace("tensors = 1\nparameters = 2", "");
+        assert_eq!(open(&uncounted).unwrap().output.counts(), None);
+        assert!(open(&onnx.replace("tensors = 1", "")).unwrap_err().to_string().contains("are missing"));
+    }
+
+    #[test]
     fn only_weights_trained_here_may_be_untrained() {
         let text = manifest_text("");
         let error = open(&text.replace("licence =", "untrained = true\nlicence =")).unwrap_err().to_string();
@@ -322,6 +352,10 @@ parameters = 2
             (manifest_text("").replace("licence =", "commercial_use = false\nlicence ="), "are not bundled"),
             (manifest_text("").replace("tiny.safetensors", "../tiny.safetensors"), "not a plain name"),
             (manifest_text("").replace("\"tflite\"", "\"tfjs\""), "its manifest (.json)"),
+            (manifest_text("").replace("parameters = 2", ""), "are missing"),
+            (manifest_text("").replace("tensors = 1\nparameters = 2", ""), "are missing"),
+            (manifest_text("[onnx]\noperators = [\"Add\"]"), "names no layers"),
+            (manifest_text("[onnx]\nstructure = \"chain\"\nepsilon = 1e-3"), "nothing but its structure"),
         ];
         for (text, expected) in cases {
             let error = open(&text).expect_err(expected).to_string();

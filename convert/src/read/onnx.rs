@@ -87,6 +87,11 @@ impl Node {
         if let Some(Attribute::Ints(values)) = self.attributes.get(name) { values } else { &[] }
     }
 
+    /// Whether it has an attribute, of whichever type.
+    pub fn has(&self, name: &str) -> bool {
+        self.attributes.contains_key(name)
+    }
+
     /// What it is called in messages: type and name, or its first result where it has no name.
     pub fn label(&self) -> String {
         let name = Some(&self.name).filter(|n| !n.is_empty()).or(self.outputs.first());
@@ -339,6 +344,27 @@ pub(crate) mod tests {
             output: vec![output.into()],
             ..NodeProto::default()
         }
+    }
+
+    pub(crate) use crate::read::onnx_schema::{NodeProto as Operator, TensorProto as Constant};
+
+    fn with(node: NodeProto, attribute: AttributeProto) -> NodeProto {
+        NodeProto { attribute: node.attribute.into_iter().chain([attribute]).collect(), ..node }
+    }
+
+    /// The operator with one more attribute, a list of integers.
+    pub(crate) fn ints(node: NodeProto, name: &str, values: &[i64]) -> NodeProto {
+        with(node, AttributeProto { name: name.into(), ints: values.to_vec(), ..AttributeProto::default() })
+    }
+
+    /// The same, an integer.
+    pub(crate) fn int(node: NodeProto, name: &str, value: i64) -> NodeProto {
+        with(node, AttributeProto { name: name.into(), i: Some(value), ..AttributeProto::default() })
+    }
+
+    /// The same, a float.
+    pub(crate) fn float(node: NodeProto, name: &str, value: f32) -> NodeProto {
+        with(node, AttributeProto { name: name.into(), f: Some(value), ..AttributeProto::default() })
     }
 
     pub(crate) fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
