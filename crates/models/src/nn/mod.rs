@@ -1,12 +1,14 @@
 //! Layers shared by the networks: what they compute is the reference's, how they compute it is chosen here.
 
 mod batch_norm;
+mod chain;
 mod conv;
 mod input;
 mod pool;
 mod prelu;
 
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_plain, conv2d_bn};
+pub use chain::ConvChain;
 pub use conv::{Conv2d, ConvConfig, Padding, conv2d};
 pub use input::{ChannelOrder, Normalize};
 pub use pool::max_pool2d_ceil;
