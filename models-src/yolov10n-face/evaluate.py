@@ -26,7 +26,15 @@ SIDE = 640
 MIN_IOU = 0.5
 MIN_SCORE = 0.01
 SETS = ("det_facemask", "det_fddb_sy32", "det_dlib")
-RANGES = {"all": (0, 1e9), "20+": (20, 1e9), "<12": (0, 12), "12-20": (12, 20), "20-40": (20, 40), "40-100": (40, 100), "100+": (100, 1e9)}
+RANGES = {
+    "all": (0, 1e9),
+    "20+": (20, 1e9),
+    "<12": (0, 12),
+    "12-20": (12, 20),
+    "20-40": (20, 40),
+    "40-100": (40, 100),
+    "100+": (100, 1e9),
+}
 """Heights in pixels of the photo."""
 
 
@@ -144,6 +152,46 @@ def lead(ours, theirs, draws=2000):
     return [ours.ap() - theirs.ap(), *np.percentile(drawn, [2.5, 97.5]).tolist()]
 
 
+BINS = (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 1.01)
+
+
+def logit(scores):
+    scores = np.clip(scores, 1e-4, 1 - 1e-4)
+    return np.log(scores / (1 - scores))
+
+
+def reliability(scores, hits):
+    """`[(mean score, share of hits, how many)]` of the detections in each bin, and the mean gap, weighted."""
+    rows = []
+    for low, high in zip(BINS, BINS[1:]):
+        inside = (scores >= low) & (scores < high)
+        if inside.any():
+            rows.append((float(scores[inside].mean()), float(hits[inside].mean()), int(inside.sum())))
+    count = sum(n for *_, n in rows)
+    return rows, sum(abs(s - h) * n for s, h, n in rows) / max(1, count)
+
+
+def fit(scores, hits, steps=200):
+    """Slope and offset on the logit that make scores probabilities (Platt 1999), by Newton's method."""
+    x = np.stack([logit(scores), np.ones(len(scores))], 1)
+    w = np.array([1.0, 0.0])
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-x @ w))
+        w -= np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + 1e-6 * np.eye(2), x.T @ (p - hits))
+    return w
+
+
+def calibration(found):
+    """Scores of 0.05 and more of all sets together, and whether they hit."""
+    scores, hits = [], []
+    for truths, by in found.values():
+        judged = Judged(by["ours+nms"], truths, 0, 1e9)
+        scores.append(np.concatenate(judged.scores))
+        hits.append(np.concatenate(judged.verdicts) == HIT)
+    scores, hits = np.concatenate(scores), np.concatenate(hits)
+    return scores[scores >= BINS[0]], hits[scores >= BINS[0]]
+
+
 def detections(net, teacher, data, parts, part, sampling="area"):
     """Set to (truths, {detector: rows by photo})."""
     found = {}
@@ -179,13 +227,15 @@ def main():
     cli.add_argument("--sampling", default="area", choices=("area", "bilinear", "box"))
     cli.add_argument("--threads", type=int, default=1)
     cli.add_argument("--bootstrap", action="store_true", help="intervals of the lead over YuNet")
+    cli.add_argument("--calibration", action="store_true", help="fits scores to hits on the dev part, tells how well")
     cli.add_argument("--json", type=Path, help="writes the figures there")
     args = cli.parse_args()
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(0)
     net = load(args.weights)
     teacher = YuNet(args.teacher, threshold=MIN_SCORE) if args.teacher else None
-    found = detections(net, teacher, args.data, json.loads(args.parts.read_text()), args.part, args.sampling)
+    parts = json.loads(args.parts.read_text())
+    found = detections(net, teacher, args.data, parts, args.part, args.sampling)
     report = {}
     for name, (truths, by) in found.items():
         print(f"{name}, {args.part}: {len(truths)} photos, {sum(map(len, truths))} boxes")
@@ -204,6 +254,16 @@ def main():
                     difference, low, high = lead(judged[detector, r], judged["yunet", r])
                     print(f"  lead of {detector} over yunet, {r}: {difference:+.3f} ({low:+.3f} to {high:+.3f})")
                     report[name][f"lead {detector} {r}"] = [difference, low, high]
+    if args.calibration:
+        slope, offset = fit(*calibration(detections(net, None, args.data, parts, "dev", args.sampling)))
+        scores, hits = calibration(found)
+        rows, gap = reliability(scores, hits)
+        fitted = 1 / (1 + np.exp(-slope * logit(scores) - offset))
+        print(f"score and share of hits, {args.part}, after NMS at 0.6; mean gap {gap:.3f}")
+        print("  " + " ".join(f"{s:.2f}: {h:.2f} ({n})" for s, h, n in rows))
+        rows, gap = reliability(fitted, hits)
+        print(f"with {slope:.2f} x logit {offset:+.2f}, fitted on dev; mean gap {gap:.3f}")
+        print("  " + " ".join(f"{s:.2f}: {h:.2f} ({n})" for s, h, n in rows))
     if args.json:
         args.json.write_text(json.dumps(report, indent=1))
 

@@ -152,7 +152,11 @@ class Together:
         """Averages in place; of `numbers`, those of the first process are returned on all."""
         if self.world == 1:
             return numbers
-        grads = [p.grad for p in self.net.parameters() if p.grad is not None]
+        # A process whose pictures show no face has no gradient of the boxes; all must send the same numbers.
+        for p in self.net.parameters():
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        grads = [p.grad for p in self.net.parameters()]
         buffers = [b for b in self.net.buffers() if b.dtype.is_floating_point]
         tensors = grads + buffers
         own = torch.tensor(numbers if self.rank == 0 else [0.0] * len(numbers))
