@@ -98,8 +98,11 @@ def main():
     cli = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     cli.add_argument("--weights", type=Path, required=True, help="checkpoint of train.py")
     cli.add_argument("--out", type=Path, required=True)
+    cli.add_argument("--head", default="one", choices=("one", "many"), help="many: its answers need suppression of overlaps")
     args = cli.parse_args()
     net = load(args.weights)
+    if args.head == "many":
+        net.copy_head()
     half = write(folded_state(net), args.out)
     again = load(args.out)
     x = torch.rand(1, 3, 320, 320, generator=torch.Generator().manual_seed(0))
