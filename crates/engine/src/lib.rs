@@ -4,6 +4,7 @@
 //! Weights that are present and damaged are one, and so is a network that was chosen and is absent: the engine does not
 //! start.
 
+mod age_gender;
 mod authenticity;
 mod embedder;
 mod error;
@@ -15,6 +16,7 @@ mod selection;
 
 use std::{path::PathBuf, sync::Arc};
 
+pub use age_gender::{AgeGender, AgeGenderEstimate};
 pub use authenticity::Authenticity;
 pub use embedder::{Embedder, FaceCrop};
 pub use error::{EngineError, Result};
@@ -27,8 +29,8 @@ pub use selection::{Candidate, Choice, Ensemble, Planned, Selection, candidates,
 use embedder::EMBEDDERS;
 pub use facesocial_models as models;
 use facesocial_models::{
-    BlazeFace, Device, EfficientNetLite, FaceAntiSpoofing, FaceRes, MiniFasNet, Mn3, Mtcnn, ViT, YoloV10, blazeface,
-    minifasnet, vit,
+    BlazeFace, Device, EfficientNetLite, FaceAntiSpoofing, FaceRes, GenderAgeNet, MiniFasNet, Mn3, Mtcnn, ViT, YoloV10,
+    blazeface, minifasnet, vit,
 };
 use facesocial_types::{ModelId, Service};
 use image::RgbImage;
@@ -62,7 +64,7 @@ pub struct Engine {
     /// Liveness.
     pub liveness: Network<Liveness>,
     /// Age and gender.
-    pub age_gender: Network<Arc<FaceRes>>,
+    pub age_gender: Network<AgeGender>,
     /// Generated and swapped faces.
     pub authenticity: Network<Authenticity>,
 }
@@ -107,7 +109,7 @@ impl Engine {
         }
         let crops = |n: &Liveness| n.crops().iter().map(|c| grey(c.side).to_vec()).collect::<Vec<_>>();
         loaded(self.liveness.run(|n| n.score(&crops(n)).map(drop)))?;
-        loaded(self.age_gender.run(|n| n.analyze(&grey(models::faceres::INPUT_SIZE)).map(drop)))?;
+        loaded(self.age_gender.run(|n| n.estimate(&grey(n.side())).map(drop)))?;
         loaded(self.authenticity.run(|n| n.score(&grey(n.side())).map(drop)))
     }
 }
@@ -138,7 +140,7 @@ impl Loading<'_> {
             mtcnn,
             members: self.members()?,
             liveness: self.chosen(Service::Antispoof, |this, c| this.liveness(c))?,
-            age_gender: self.chosen(Service::GenderAge, |this, _| this.faceres())?,
+            age_gender: self.chosen(Service::GenderAge, |this, c| this.age_gender(c))?,
             authenticity: self.chosen(Service::Deepfake, |this, c| this.authenticity(c))?,
         })
     }
@@ -213,6 +215,13 @@ impl Loading<'_> {
                 let id = joint_id(candidate.name, parts.iter().map(|(_, id)| id));
                 Ok((Liveness::MiniFasNet(parts.into_iter().map(|(model, _)| model).collect()), id))
             }
+        }
+    }
+
+    fn age_gender(&mut self, candidate: Candidate) -> Result<(AgeGender, ModelId)> {
+        match candidate.name {
+            "faceres" => self.faceres().map(|(model, id)| (AgeGender::FaceRes(model), id)),
+            _ => self.loader.part(candidate.name, |vb| GenderAgeNet::load(vb).map(AgeGender::GenderAge)),
         }
     }
 

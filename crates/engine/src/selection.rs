@@ -45,7 +45,7 @@ pub const ANTISPOOF: &[Candidate] = &[
 ];
 
 /// Age and gender.
-pub const GENDER_AGE: &[Candidate] = &[alone(&["faceres"])];
+pub const GENDER_AGE: &[Candidate] = &[alone(&["genderage"]), alone(&["faceres"])];
 
 /// Generated and swapped faces. What a user pulled on purpose goes before what ships: no figure of both on one set exists.
 pub const DEEPFAKE: &[Candidate] = &[alone(&["vit-deepfake"]), alone(&["deepfake-efficientnet-lite"])];

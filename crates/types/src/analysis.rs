@@ -209,8 +209,9 @@ pub struct GenderAge {
     pub model: ModelId,
     /// Years.
     pub age: f32,
-    /// Lowest and highest year of the central interval that holds about 80 % of the network's probability.
-    pub age_range: [u8; 2],
+    /// Lowest and highest year of the central interval that holds about 80 % of the network's probability; `None` of a
+    /// network that gives a number alone.
+    pub age_range: Option<[u8; 2]>,
     /// The likelier gender.
     pub gender: Gender,
     /// Probability of [`Self::gender`], 0.5..=1.

@@ -131,7 +131,7 @@ pub(crate) mod tests {
             gender_age: Some(Outcome::Done(GenderAge {
                 model: id("faceres"),
                 age: 31.26,
-                age_range: [25, 38],
+                age_range: Some([25, 38]),
                 gender: Gender::Female,
                 gender_score: 0.98,
             })),

@@ -110,7 +110,7 @@ struct AntiSpoofJson {
 struct GenderAgeJson {
     model: ModelId,
     age: f64,
-    age_range: [u8; 2],
+    age_range: Option<[u8; 2]>,
     gender: Gender,
     gender_score: f64,
 }

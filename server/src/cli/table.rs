@@ -167,7 +167,8 @@ fn antispoof(a: &AntiSpoof) -> String {
 }
 
 fn gender_age(g: &GenderAge) -> String {
-    format!("{:.0} ({}-{}), {} {:.2}", g.age, g.age_range[0], g.age_range[1], gender(g.gender), g.gender_score)
+    let range = g.age_range.map(|[low, high]| format!(" ({low}-{high})")).unwrap_or_default();
+    format!("{:.0}{range}, {} {:.2}", g.age, gender(g.gender), g.gender_score)
 }
 
 fn deepfake(d: &Deepfake) -> String {

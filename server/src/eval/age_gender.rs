@@ -74,8 +74,9 @@ struct AgeReport {
     count: usize,
     mae: f64,
     bias: f64,
-    range_coverage: f64,
-    range_width: f64,
+    /// `None` of a network that states no range.
+    range_coverage: Option<f64>,
+    range_width: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -100,8 +101,8 @@ impl From<AgeErrors> for AgeReport {
             count: e.count,
             mae: figure(e.mae),
             bias: figure(e.bias),
-            range_coverage: figure(e.coverage),
-            range_width: figure(e.range_width),
+            range_coverage: e.coverage.map(figure),
+            range_width: e.range_width.map(figure),
         }
     }
 }
@@ -138,7 +139,7 @@ fn measure(samples: &[Sample], data: String, detector: String) -> Result<AgeGend
         .map(|s| AgeSample {
             truth: s.age,
             estimate: f64::from(s.answer.age),
-            range: s.answer.age_range.map(f64::from),
+            range: s.answer.age_range.map(|r| r.map(f64::from)),
         })
         .collect();
     let right = |of: &dyn Fn(&Sample) -> bool| {
@@ -183,8 +184,8 @@ impl Report for AgeGenderReport {
                 a.count.to_string(),
                 format!("{:.2}", a.mae),
                 format!("{:+.2}", a.bias),
-                format!("{:.4}", a.range_coverage),
-                format!("{:.1}", a.range_width),
+                a.range_coverage.map_or("-".to_owned(), |v| format!("{v:.4}")),
+                a.range_width.map_or("-".to_owned(), |v| format!("{v:.1}")),
                 format!("{gender:.4}"),
             ]);
         };
@@ -210,7 +211,7 @@ mod tests {
         let answer = GenderAge {
             model: ModelId::new("faceres", "1"),
             age: estimate,
-            age_range: [(estimate - 5.0).max(0.0) as u8, (estimate + 5.0) as u8],
+            age_range: Some([(estimate - 5.0).max(0.0) as u8, (estimate + 5.0) as u8]),
             gender: guess,
             gender_score: 0.9,
         };
@@ -224,7 +225,7 @@ mod tests {
             [sample(5.0, Female, 8.0, Female), sample(31.0, Female, 30.0, Male), sample(35.0, Male, 27.0, Male)];
         let report = measure(&samples, "set".to_owned(), "auto".to_owned()).unwrap();
         assert_eq!((report.age.mae, report.age.bias, report.without_face), (4.0, -2.0, 1));
-        assert_eq!(report.age.range_coverage, 0.666667);
+        assert_eq!(report.age.range_coverage, Some(0.666667));
         assert_eq!((report.gender.female_recall, report.gender.male_recall), (Some(0.5), Some(1.0)));
         assert_eq!(
             (report.decades[1].from, report.decades[1].age.mae, report.decades[1].gender_accuracy),

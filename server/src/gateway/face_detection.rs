@@ -98,7 +98,7 @@ struct DetectedFace {
 #[derive(Debug, Serialize)]
 struct FaceAttributes {
     estimated_age: f64,
-    age_range: AgeRange,
+    age_range: Option<AgeRange>,
     estimated_gender: facesocial_types::Gender,
     gender_confidence: f64,
 }
@@ -206,7 +206,7 @@ fn look(loaded: &Loaded, photo: &Photo, options: &Options) -> ApiResult<Detectio
 fn face_attributes(face: &FaceAnalysis) -> Option<Answer<FaceAttributes>> {
     let attributes = |g: &GenderAge| FaceAttributes {
         estimated_age: (f64::from(g.age) * 10.0).round() / 10.0,
-        age_range: g.age_range.into(),
+        age_range: g.age_range.map(AgeRange::from),
         estimated_gender: g.gender,
         gender_confidence: crate::services::face::score(g.gender_score),
     };

@@ -57,7 +57,8 @@ struct Entry<'a> {
     state: &'static str,
     damage: Option<String>,
     bytes: Option<u64>,
-    parameters: usize,
+    /// Null where the network's layers are read from its file.
+    parameters: Option<usize>,
     file: Option<&'a Path>,
     /// Services that would run it now; null if that cannot be told.
     runs_in: Option<&'a [String]>,
@@ -128,7 +129,7 @@ fn entry<'a>(listed: &'a Listed<'_>) -> Entry<'a> {
             _ => None,
         },
         bytes: listed.bytes,
-        parameters: manifest.output.parameters,
+        parameters: manifest.output.counts().map(|(_, parameters)| parameters),
         file: listed.file.as_deref(),
         runs_in: listed.runs_in.as_deref(),
         source: manifest.source_line(),
@@ -194,7 +195,12 @@ fn runs(listed: &Listed<'_>) -> String {
 fn size(listed: &Listed<'_>) -> String {
     match listed.bytes {
         Some(bytes) => DecimalBytes(bytes).to_string(),
-        None => format!("~{}", DecimalBytes(4 * listed.manifest.output.parameters as u64)),
+        None => {
+            let published = listed.manifest.source.published();
+            let file = || published?.files.iter().map(|f| f.bytes).sum::<Option<u64>>();
+            let counted = listed.manifest.output.counts().map(|(_, parameters)| 4 * parameters as u64);
+            counted.or_else(file).map_or("?".to_owned(), |bytes| format!("~{}", DecimalBytes(bytes)))
+        }
     }
 }
 

@@ -11,8 +11,8 @@ pub struct AgeSample {
     pub truth: f64,
     /// Estimated age in years.
     pub estimate: f64,
-    /// Lowest and highest year of the stated range.
-    pub range: [f64; 2],
+    /// Lowest and highest year of the stated range, if one was stated.
+    pub range: Option<[f64; 2]>,
 }
 
 /// Errors over a group of faces.
@@ -24,10 +24,10 @@ pub struct AgeErrors {
     pub mae: f64,
     /// Mean of estimate minus truth in years: positive when faces look too old to the network.
     pub bias: f64,
-    /// Share of faces whose true age lies in the stated range, ends included.
-    pub coverage: f64,
-    /// Mean width of the stated range in years.
-    pub range_width: f64,
+    /// Share of faces whose true age lies in the stated range, ends included; `None` without ranges.
+    pub coverage: Option<f64>,
+    /// Mean width of the stated ranges in years; `None` without any.
+    pub range_width: Option<f64>,
 }
 
 /// Errors over all samples.
@@ -42,12 +42,16 @@ pub fn age_errors(samples: &[AgeSample]) -> Result<AgeErrors, MetricError> {
     all_finite(samples.iter().map(|s| s.truth))?;
     let n = samples.len() as f64;
     let mean = |of: fn(&AgeSample) -> f64| samples.iter().map(of).sum::<f64>() / n;
+    let of_ranges = |of: fn([f64; 2], f64) -> f64| {
+        let values: Vec<f64> = samples.iter().filter_map(|s| Some(of(s.range?, s.truth))).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
     Ok(AgeErrors {
         count: samples.len(),
         mae: mean(|s| (s.estimate - s.truth).abs()),
         bias: mean(|s| s.estimate - s.truth),
-        coverage: mean(|s| f64::from(u8::from((s.range[0]..=s.range[1]).contains(&s.truth)))),
-        range_width: mean(|s| s.range[1] - s.range[0]),
+        coverage: of_ranges(|[low, high], truth| f64::from(u8::from((low..=high).contains(&truth)))),
+        range_width: of_ranges(|[low, high], _| high - low),
     })
 }
 
@@ -68,17 +72,20 @@ mod tests {
     use super::*;
 
     fn sample(truth: f64, estimate: f64) -> AgeSample {
-        AgeSample { truth, estimate, range: [estimate - 5.0, estimate + 5.0] }
+        AgeSample { truth, estimate, range: Some([estimate - 5.0, estimate + 5.0]) }
     }
 
     #[test]
     fn errors_worked_out_by_hand() {
         let samples = [sample(8.0, 10.0), sample(9.0, 9.0), sample(30.0, 24.0), sample(35.0, 40.0)];
         let all = age_errors(&samples).unwrap();
-        assert_eq!((all.count, all.mae, all.bias, all.coverage, all.range_width), (4, 3.25, 0.25, 0.75, 10.0));
+        assert_eq!(
+            (all.count, all.mae, all.bias, all.coverage, all.range_width),
+            (4, 3.25, 0.25, Some(0.75), Some(10.0))
+        );
         let decades = by_decade(&samples).unwrap();
         assert_eq!(decades.keys().copied().collect::<Vec<_>>(), [0, 30]);
-        assert_eq!((decades[&0].mae, decades[&30].mae, decades[&30].coverage), (1.0, 5.5, 0.5));
+        assert_eq!((decades[&0].mae, decades[&30].mae, decades[&30].coverage), (1.0, 5.5, Some(0.5)));
     }
 
     #[test]

@@ -30,10 +30,10 @@ pub struct Attributes {
     /// Years.
     pub age: f64,
     age_group: &'static str,
-    /// Probability that the true age lies within five years of `age`.
-    age_confidence: f64,
-    /// Years between which the network puts about 80 % of its probability.
-    age_range: AgeRange,
+    /// Probability that the true age lies within five years of `age`; null of a network that does not tell.
+    age_confidence: Option<f64>,
+    /// Years between which the network puts about 80 % of its probability; null of a network that does not tell.
+    age_range: Option<AgeRange>,
     model: String,
 }
 
@@ -57,8 +57,8 @@ pub fn entry(face: &FaceAnalysis) -> Option<FaceEntry<Attributes>> {
         gender_confidence: score(g.gender_score),
         age: (f64::from(g.age) * 10.0).round() / 10.0,
         age_group: age_group(g.age),
-        age_confidence: age_confidence(g.age_range),
-        age_range: g.age_range.into(),
+        age_confidence: g.age_range.map(age_confidence),
+        age_range: g.age_range.map(AgeRange::from),
         model: g.model.to_string(),
     };
     let answer = Answer::of(face.gender_age.as_ref()?, attributes);
