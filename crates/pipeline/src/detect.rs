@@ -22,6 +22,8 @@ const UNCONFIRMED_SCORE: f32 = 0.75;
 const RELATIVE_MIN_FACE: f32 = 0.015;
 /// Most faces that YOLOv10n is asked for, as its reference does.
 const YOLO_MAX: usize = 300;
+/// Boxes of YOLOv10n that overlap more than this are one face answered twice.
+const YOLO_IOU: f32 = 0.6;
 /// The smallest face that MTCNN was trained on, in pixels.
 const MIN_FACE: f32 = 20.0;
 
@@ -109,24 +111,30 @@ fn blazeface(network: &Network<BlazeFace>, image: &RgbImage, min_score: f32) -> 
     })
 }
 
-/// YOLOv10n with MTCNN's landmarks; the MTCNN cascade alone where YOLOv10n has no weights. Gives the ids of both.
+/// The MTCNN cascade, and YOLOv10n for the faces that the cascade misses: small, masked and turned ones. Those get MTCNN's
+/// landmarks where O-Net recognises them. Gives the ids of both.
+///
+/// The cascade's boxes go first because YOLOv10n's fit large single faces less well, see its card.
 fn primary(
     engine: &Engine,
     image: &RgbImage,
     options: &DetectOptions,
 ) -> facesocial_engine::Result<(String, Vec<Face>)> {
-    let refiner = engine.mtcnn.id()?;
-    let mut faces = match yolo(engine, image, options.min_score) {
-        Err(EngineError::Absent { .. }) => return Ok((refiner.to_string(), cascade(engine, image, options)?)),
-        faces => faces?,
+    let (found, more) = rayon::join(|| cascade(engine, image, options), || yolo(engine, image, options.min_score));
+    let (mut faces, refiner) = (found?, engine.mtcnn.id()?);
+    let mut more = match more {
+        Err(EngineError::Absent { .. }) => return Ok((refiner.to_string(), faces)),
+        more => more?,
     };
-    let boxes: Vec<BBox> = faces.iter().map(|f| f.bbox).collect();
+    more.retain(|m| faces.iter().all(|f| !same_face(&m.bbox, &f.bbox)));
+    let boxes: Vec<BBox> = more.iter().map(|f| f.bbox).collect();
     let refined = engine.mtcnn.run(|n| n.refine(image, &boxes, &mtcnn::Config::default()))?;
-    for (face, refined) in faces.iter_mut().zip(refined) {
+    for (face, refined) in more.iter_mut().zip(refined) {
         if let Some(refined) = refined.filter(|r| same_face(&r.bbox, &face.bbox)) {
             face.landmarks = refined.landmarks;
         }
     }
+    faces.extend(more);
     Ok((format!("{}+{refiner}", engine.yolo.id()?), faces))
 }
 
@@ -136,7 +144,8 @@ fn yolo(engine: &Engine, image: &RgbImage, min_score: f32) -> facesocial_engine:
         let (side, grey) = (yolov10::INPUT_SIZE, [yolov10::LETTERBOX; 3]);
         let boxed = imaging::letterbox(image, side, side, grey, Sampling::Area);
         let faces = n.detect(std::slice::from_ref(&boxed.image), min_score, YOLO_MAX)?.into_iter().flatten();
-        Ok(faces.map(|face| Face { bbox: boxed.bbox_to_source(&face.bbox), ..face }).collect())
+        let faces = faces.map(|face| Face { bbox: boxed.bbox_to_source(&face.bbox), ..face });
+        Ok(suppress(faces.collect(), |a, b| a.iou(b) > YOLO_IOU))
     })
 }
 
@@ -165,7 +174,7 @@ fn refine_missed(
         }
     }
     if missed.is_empty() {
-        return Ok(suppress(found));
+        return Ok(suppress(found, same_face));
     }
     let boxes: Vec<BBox> = missed.iter().map(|f| f.bbox).collect();
     let refined = engine.mtcnn.run(|n| n.refine(image, &boxes, &mtcnn::Config::default()))?;
@@ -176,7 +185,7 @@ fn refine_missed(
             None => {}
         }
     }
-    Ok(suppress(found))
+    Ok(suppress(found, same_face))
 }
 
 /// Whether two detectors' boxes mean one face. Their styles differ (hair line or brows, ears or cheeks), so a box that
@@ -186,12 +195,12 @@ fn same_face(a: &BBox, b: &BBox) -> bool {
     a.iou(b) > SAME_FACE_IOU || shared > 0.7 * a.area().min(b.area())
 }
 
-/// Keeps the surest of the faces that overlap.
-fn suppress(mut faces: Vec<Face>) -> Vec<Face> {
+/// Keeps the surest of the faces that are one face.
+fn suppress(mut faces: Vec<Face>, same: impl Fn(&BBox, &BBox) -> bool) -> Vec<Face> {
     faces.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut kept: Vec<Face> = Vec::with_capacity(faces.len());
     for face in faces {
-        if kept.iter().all(|k| !same_face(&k.bbox, &face.bbox)) {
+        if kept.iter().all(|k| !same(&k.bbox, &face.bbox)) {
             kept.push(face);
         }
     }
@@ -236,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_surest_of_overlapping_faces_stays() {
-        let kept = suppress(vec![face(0.0, 10.0, 0.6), face(1.0, 10.0, 0.9), face(50.0, 10.0, 0.5)]);
+        let kept = suppress(vec![face(0.0, 10.0, 0.6), face(1.0, 10.0, 0.9), face(50.0, 10.0, 0.5)], same_face);
         assert_eq!(kept.iter().map(|f| f.score).collect::<Vec<_>>(), [0.9, 0.5]);
     }
 
