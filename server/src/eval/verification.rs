@@ -395,7 +395,8 @@ mod tests {
     fn a_pair_without_face_is_an_error_and_no_threshold() {
         let (_dir, pairs, embedded) = set();
         let similarities = Similarities::of(&pairs, &embedded).unwrap();
-        let report = measure(&pairs, &similarities, 1, &[]).unwrap();
+        let thresholds = [(FarTarget::Percent1, 0.7), (FarTarget::PerMille1, 0.8)];
+        let report = measure(&pairs, &similarities, 1, &thresholds).unwrap();
         assert_eq!((report.pairs, report.same, report.pairs_without_face, report.folds.count), (9, 5, 1, 4));
         let good = &report.models[0];
         assert_eq!((good.auc, good.eer), (1.0, 0.0));
