@@ -1,4 +1,5 @@
-//! Three-stage detection: BlazeFace screens, the primary detector finds, MTCNN refines and gives landmarks.
+//! Detection by three networks: MTCNN finds faces, YOLOv10n and BlazeFace those that it misses; MTCNN gives all of them
+//! landmarks where it can.
 
 use facesocial_engine::{
     Engine, EngineError, Network,

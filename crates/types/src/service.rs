@@ -72,7 +72,7 @@ names! {
 names! {
     /// How faces are looked for.
     Detector, "detector":
-    /// The three stages together: BlazeFace screens, the primary detector finds, MTCNN refines.
+    /// All three together: MTCNN finds, YOLOv10n and BlazeFace find what it misses, MTCNN refines.
     Auto = "auto",
     /// BlazeFace alone, short and full range together.
     Mediapipe = "mediapipe",
