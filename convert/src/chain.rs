@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
     error::{ConvertError, Result},
-    graph::{f32s, fold},
+    graph::{combine, f32s, fold},
     read::onnx::{Graph, Node},
     rules::Weight,
     source::{Dtype, SourceTensor},
@@ -350,16 +350,6 @@ impl Chain {
         keep("fc.weight".to_owned(), f32s(&shape, weight));
         keep("fc.bias".to_owned(), f32s(&[bias.len()], bias));
         Ok(weights)
-    }
-}
-
-/// Place by place, one number for all.
-fn combine(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Option<Vec<f64>> {
-    match (a, b) {
-        ([a], b) => Some(b.iter().map(|b| f(*a, *b)).collect()),
-        (a, [b]) => Some(a.iter().map(|a| f(*a, *b)).collect()),
-        (a, b) if a.len() == b.len() => Some(a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect()),
-        _ => None,
     }
 }
 

@@ -642,21 +642,22 @@ struct Affine {
 }
 
 impl Affine {
-    fn combine(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Option<Vec<f64>> {
-        match (a, b) {
-            ([a], b) => Some(b.iter().map(|b| f(*a, *b)).collect()),
-            (a, [b]) => Some(a.iter().map(|a| f(*a, *b)).collect()),
-            (a, b) if a.len() == b.len() => Some(a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect()),
-            _ => None,
-        }
-    }
-
     fn near(&self, other: &Self) -> bool {
         let near = |a: &[f64], b: &[f64]| {
-            let apart = Self::combine(a, b, |a, b| (a - b).abs() / b.abs().max(1e-3));
+            let apart = combine(a, b, |a, b| (a - b).abs() / b.abs().max(1e-3));
             apart.is_some_and(|apart| apart.iter().all(|d| *d < 1e-5))
         };
         near(&self.factors, &other.factors) && near(&self.summands, &other.summands)
+    }
+}
+
+/// Place by place, one number for all.
+pub(crate) fn combine(a: &[f64], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Option<Vec<f64>> {
+    match (a, b) {
+        ([a], b) => Some(b.iter().map(|b| f(*a, *b)).collect()),
+        (a, [b]) => Some(a.iter().map(|a| f(*a, *b)).collect()),
+        (a, b) if a.len() == b.len() => Some(a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect()),
+        _ => None,
     }
 }
 
@@ -666,7 +667,7 @@ impl<'g> Raw<'g> {
         let expected = map.input.as_ref().map_or(identity.clone(), |Input { mean, std }| Affine {
             factors: std.iter().map(|s| 1.0 / s).collect(),
             // Of another number than the deviations: found unequal to whatever the graph has.
-            summands: Affine::combine(mean, std, |m, s| -m / s).unwrap_or_default(),
+            summands: combine(mean, std, |m, s| -m / s).unwrap_or_default(),
         });
         Self { values: graph.inputs.iter().map(|name| (name.as_str(), identity.clone())).collect(), expected }
     }
@@ -701,14 +702,10 @@ impl<'g> Raw<'g> {
         let combined = match (node.op.as_str(), other, place) {
             ("Identity" | "Cast", ..) => Some((factors, summands)),
             ("Shape", ..) => return true,
-            ("Add", Some(c), _) => Affine::combine(&summands, &c, |s, c| s + c).map(|s| (factors, s)),
-            ("Sub", Some(c), 0) => Affine::combine(&summands, &c, |s, c| s - c).map(|s| (factors, s)),
-            ("Mul", Some(c), _) => {
-                Affine::combine(&factors, &c, |f, c| f * c).zip(Affine::combine(&summands, &c, |s, c| s * c))
-            }
-            ("Div", Some(c), 0) => {
-                Affine::combine(&factors, &c, |f, c| f / c).zip(Affine::combine(&summands, &c, |s, c| s / c))
-            }
+            ("Add", Some(c), _) => combine(&summands, &c, |s, c| s + c).map(|s| (factors, s)),
+            ("Sub", Some(c), 0) => combine(&summands, &c, |s, c| s - c).map(|s| (factors, s)),
+            ("Mul", Some(c), _) => combine(&factors, &c, |f, c| f * c).zip(combine(&summands, &c, |s, c| s * c)),
+            ("Div", Some(c), 0) => combine(&factors, &c, |f, c| f / c).zip(combine(&summands, &c, |s, c| s / c)),
             _ => None,
         };
         match (combined, node.outputs.as_slice()) {
