@@ -20,6 +20,10 @@ import reference
 from train import Network
 
 
+TRAINING = ("model.23.cv2.", "model.23.cv3.")
+"""The one-to-many head."""
+
+
 def folded(conv, bn):
     """Kernel and bias of a convolution with its batch norm."""
     scale = bn.weight / (bn.running_var + bn.eps).sqrt()
@@ -28,6 +32,8 @@ def folded(conv, bn):
 
 def folded_state(net):
     """The weights of inference, by the names of the reference's exports."""
+    if isinstance(net, Folded):
+        return {key: value.detach().contiguous() for key, value in net.state_dict().items() if not key.startswith(TRAINING)}
     state = {}
     for name, module in net.named_modules():
         if isinstance(module, reference.RepVGGDW):
@@ -38,15 +44,14 @@ def folded_state(net):
         elif isinstance(module, nn.Conv2d) and module.bias is not None:
             state[f"{name}.weight"], state[f"{name}.bias"] = module.weight, module.bias
     apart = tuple(f"{n}.conv{i}." for n, m in net.named_modules() if isinstance(m, reference.RepVGGDW) for i in ("", 1))
-    training = ("model.23.cv2.", "model.23.cv3.")
-    keep = lambda key: not key.startswith(training) and not any(key.startswith(p + "conv.") for p in apart)
+    keep = lambda key: not key.startswith(TRAINING) and not any(key.startswith(p + "conv.") for p in apart)
     return {key: value.detach().contiguous() for key, value in state.items() if keep(key)}
 
 
 class Folded(Network):
-    """The network of the exported file: convolutions with a bias in place of batch norms, the one-to-one head alone."""
+    """The network of the exported file: convolutions with a bias in place of batch norms, one head alone."""
 
-    def __init__(self):
+    def __init__(self, both=False):
         super().__init__()
         for module in list(self.modules()):
             if isinstance(module, reference.RepVGGDW):
@@ -60,11 +65,24 @@ class Folded(Network):
                     old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, groups=old.groups
                 )
                 module.bn = nn.Identity()
-        del self.model[23].cv2, self.model[23].cv3, self.model[23].dfl
+        del self.model[23].dfl
+        if not both:
+            del self.model[23].cv2, self.model[23].cv3
 
     def heads_at_inference(self, x):
         head = self.model[23]
         return {"one": [(b(f), c(f)) for f, b, c in zip(self.pyramid(x), head.one2one_cv2, head.one2one_cv3)]}
+
+
+def tunable(path):
+    """An exported file's network to go on training; its head serves as the one-to-many head."""
+    from safetensors.torch import load_file
+
+    net, head = Folded(both=True), "model.23.one2one_"
+    state = {key: value.float() for key, value in load_file(path).items()}
+    state |= {key.replace(head, "model.23."): value for key, value in state.items() if key.startswith(head)}
+    net.load_state_dict(state)
+    return net
 
 
 def load(path):
@@ -76,8 +94,9 @@ def load(path):
         net.load_state_dict({key: value.float() for key, value in load_file(path).items()})
     else:
         state = torch.load(path, weights_only=True)
-        net = Network()
-        net.load_state_dict(state.get("ema", state))
+        state = state.get("ema", state)
+        net = Network() if any(".bn." in key for key in state) else Folded(both=True)
+        net.load_state_dict(state)
         net.heads_at_inference = lambda x: dict(zip(("many", "one"), net.heads(x)))
     return net.eval().to(memory_format=torch.channels_last)
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(HERE))
 import export
 from data import SETS
 from samples import Composer, Photos, texture
-from train import SEED, Network, losses_of, optimizer_of, to_torch
+from train import SEED, FromNothing, losses_of, optimizer_of, to_torch
 
 STEPS, SIDE, COUNT = 45, 128, 4
 MOST = 0.8
@@ -64,8 +64,9 @@ def main():
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     torch.manual_seed(SEED)
-    net = Network().to(memory_format=torch.channels_last).train()
-    optimizer = optimizer_of(net)
+    recipe = FromNothing()
+    net = recipe.network().to(memory_format=torch.channels_last).train()
+    optimizer = optimizer_of(net, recipe)
     losses = []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -74,7 +75,7 @@ def main():
         batches = [[to_torch(part) for part in composer.batch(SIDE, COUNT)] for _ in range(2)]
         for step in range(STEPS):
             images, boxes, ignore = batches[step % 2]
-            loss, _ = losses_of(net, images, boxes, ignore, 0.5)
+            loss, _ = losses_of(recipe, net, images, boxes, ignore, 0.5)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -2,10 +2,14 @@
 
     python models-src/yolov10n-face/data.py --data DIR --teacher yunet_n_dynamic.onnx --out CACHE
     python models-src/yolov10n-face/train.py --data CACHE --out DIR --minutes 95
+    python models-src/yolov10n-face/train.py --data CACHE --out DIR --minutes 95 --tune weights/yolov10n_face.safetensors
     python models-src/yolov10n-face/train.py --smoke
 
 Everything that changes over time (rate, picture size, the heads) follows the minutes trained, not steps, so that a run
 ends when it should on any machine. It goes on where it stopped if DIR has a `last.pt`. `ema.pt` is the result.
+
+`--tune` continues from an exported file instead: batch norms stay folded, so that single pictures of 640 pixels will do
+for a batch, and the one-to-many head alone is trained.
 """
 
 import argparse
@@ -27,41 +31,71 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import reference
 from loss import STRIDES, Targets, head_loss
 
-RATE, LEAST_RATE, DECAY = 2e-3, 2e-5, 0.05
 WARM_UP = 100
 CLIP = 10.0
-EMA = 0.997
-BOTH_FROM = 0.22
-"""Share of the time after which the one-to-one head begins, as a copy of the one-to-many head."""
 SEED = 20240523
 
 
-FROZEN_FROM = 0.80
-"""Share of the time after which batch norms keep their means: batches of large pictures are too small for good ones."""
+class FromNothing:
+    """The first run: both heads, pictures that grow."""
+
+    rate, least_rate, decay, ema = 2e-3, 2e-5, 0.05, 0.997
+    bf16 = True
+    both_from = 0.22
+    """Share of the time after which the one-to-one head begins, as a copy of the one-to-many head."""
+    frozen_from = 0.80
+    """Share of the time after which batch norms keep their means: batches of large pictures are too small for good ones."""
+
+    @staticmethod
+    def network():
+        return Network()
+
+    @staticmethod
+    def plan(done):
+        """(pictures' side, how many in a process, share of steps) at a share of the time."""
+        if done < 0.25:
+            return ((256, 6, 0.7), (384, 3, 0.3))
+        if done < 0.60:
+            return ((256, 6, 0.20), (320, 4, 0.45), (448, 3, 0.30), (640, 2, 0.05))
+        return ((320, 4, 0.35), (416, 3, 0.35), (512, 2, 0.15), (640, 2, 0.15))
+
+    def weights_of_heads(self, done):
+        """Of the one-to-many loss, and the share of the one-to-one head's gradient that reaches the features.
+
+        The paper cuts that gradient. On little data the head then keeps answering twice, so it is let in by and by.
+        """
+        if done < self.both_from:
+            return 1.0, 0.0
+        t = min(1.0, (done - self.both_from) / 0.45)
+        return 1.0 - 0.6 * t, t
 
 
-def plan(done):
-    """(pictures' side, how many in a process, share of steps) at a share of the time."""
-    if done < 0.25:
-        return ((256, 6, 0.7), (384, 3, 0.3))
-    if done < 0.60:
-        return ((256, 6, 0.20), (320, 4, 0.45), (448, 3, 0.30), (640, 2, 0.05))
-    return ((320, 4, 0.35), (416, 3, 0.35), (512, 2, 0.15), (640, 2, 0.15))
+class Tuning:
+    """From an exported file: mostly pictures of the size that the network will get, where large faces are large."""
 
+    rate, least_rate, decay, ema = 4e-4, 4e-6, 0.005, 0.998
+    bf16 = False
+    both_from = frozen_from = 2.0
 
-def rate(done):
-    return LEAST_RATE + (RATE - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    def __init__(self, weights):
+        self.weights = weights
 
+    def network(self):
+        from export import tunable
 
-def weights_of_heads(done):
-    """Of the one-to-many loss, and the share of the one-to-one head's gradient that reaches the features.
+        return tunable(self.weights)
 
-    The paper cuts that gradient. On little data the head then keeps answering twice, so it is let in by and by.
-    """
-    if done < BOTH_FROM:
+    @staticmethod
+    def plan(done):
+        return ((320, 4, 0.2), (448, 2, 0.25), (544, 1, 0.15), (640, 1, 0.4))
+
+    @staticmethod
+    def weights_of_heads(done):
         return 1.0, 0.0
-    t = min(1.0, (done - BOTH_FROM) / 0.45)
-    return 1.0 - 0.6 * t, t
+
+
+def rate(recipe, done):
+    return recipe.least_rate + (recipe.rate - recipe.least_rate) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 class StridedDepthwise(nn.Conv2d):
@@ -101,17 +135,17 @@ class Network(reference.YOLOv10n):
         head.one2one_cv3.load_state_dict(head.cv3.state_dict())
 
 
-def optimizer_of(net):
+def optimizer_of(net, recipe):
     decayed = [p for p in net.parameters() if p.requires_grad and p.dim() > 1]
     others = [p for p in net.parameters() if p.requires_grad and p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=RATE, fused=True)
+    groups = [{"params": decayed, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.rate, fused=True)
 
 
 @torch.no_grad()
-def follow(ema, net, step):
+def follow(ema, net, step, most):
     """Mean of the weights over the last few hundred steps, fewer at the start."""
-    keep = min(EMA, (1 + step) / (10 + step))
+    keep = min(most, (1 + step) / (10 + step))
     averaged, current = [], []
     for a, b in zip(ema.state_dict().values(), net.state_dict().values()):
         if a.dtype.is_floating_point:
@@ -122,13 +156,13 @@ def follow(ema, net, step):
     torch._foreach_lerp_(averaged, current, 1 - keep)
 
 
-def losses_of(net, images, boxes, ignore, done):
+def losses_of(recipe, net, images, boxes, ignore, done):
     """The loss, and its parts for the log: box, class and distribution, of the one-to-many and the one-to-one head."""
-    both = done >= BOTH_FROM
-    many_weight, share = weights_of_heads(done)
+    both = done >= recipe.both_from
+    many_weight, share = recipe.weights_of_heads(done)
     x = images.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
     targets = Targets(boxes, ignore, x.shape[-1])
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
         many, one = net.heads(x, both, share)
     loss, parts = head_loss(many, targets, 10)
     loss = loss * many_weight
@@ -181,9 +215,10 @@ def train(rank, args):
     first = rank == 0
     if args.processes > 1:
         dist.init_process_group("gloo", init_method=f"file://{args.meeting}", rank=rank, world_size=args.processes)
-    net = Network().to(memory_format=torch.channels_last).train()
+    recipe = Tuning(args.tune) if args.tune else FromNothing()
+    net = recipe.network().to(memory_format=torch.channels_last).train()
     ema = copy.deepcopy(net).eval()
-    optimizer = optimizer_of(net)
+    optimizer = optimizer_of(net, recipe)
     step, seconds, copied, runs = 0, 0.0, False, 0
     last = args.out / "last.pt"
     if last.exists():
@@ -210,22 +245,22 @@ def train(rank, args):
     stop = False
     while seconds < budget and not stop:
         done = seconds / budget
-        if done >= BOTH_FROM and not copied:
+        if done >= recipe.both_from and not copied:
             net.copy_head()
             ema.copy_head()
             copied = True
-        if done >= FROZEN_FROM:
+        if done >= recipe.frozen_from:
             for module in net.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         for group in optimizer.param_groups:
-            group["lr"] = rate(done) * min(1.0, (step + 1) / WARM_UP)
-        sizes = plan(done)
+            group["lr"] = rate(recipe, done) * min(1.0, (step + 1) / WARM_UP)
+        sizes = recipe.plan(done)
         n, count, _ = sizes[sizes_rng.choice(len(sizes), p=[s for *_, s in sizes])]
         start = time.monotonic()
         images, boxes, ignore = (to_torch(part) for part in composer.batch(n, count, done))
         composing += time.monotonic() - start
-        loss, parts = losses_of(net, images, boxes, ignore, done)
+        loss, parts = losses_of(recipe, net, images, boxes, ignore, done)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         now = time.monotonic()
@@ -237,7 +272,7 @@ def train(rank, args):
         step += 1
         if not first:
             continue
-        follow(ema, net, step)
+        follow(ema, net, step, recipe.ema)
         seen += count * args.processes
         for i, part in enumerate(parts):
             means.setdefault(i, []).append(part)
@@ -271,6 +306,7 @@ def main():
     cli.add_argument("--out", type=Path, help="folder of the checkpoints")
     cli.add_argument("--minutes", type=float, default=95)
     cli.add_argument("--processes", type=int, default=2, help="of one thread each")
+    cli.add_argument("--tune", type=Path, help="exported weights to continue from, .safetensors")
     cli.add_argument("--smoke", action="store_true", help="a few steps on pictures made on the fly, see smoke.py")
     args = cli.parse_args()
     if args.smoke:

@@ -10,6 +10,7 @@ use actix_web::{
 };
 use facesocial_imaging::ImageError;
 use facesocial_pipeline::{EngineError, PipelineError};
+use facesocial_store::StoreError;
 use serde::Serialize;
 
 macro_rules! codes {
@@ -66,12 +67,32 @@ codes! {
     BatchSizeExceeded = "BATCH_SIZE_EXCEEDED", 400, "Too many files in one batch";
     /// The name of the detection method is none of the known ones.
     InvalidDetectionMethod = "INVALID_DETECTION_METHOD", 400, "Unknown detection method";
+    /// No valid token or key came with the request.
+    Unauthenticated = "UNAUTHENTICATED", 401, "Authentication is needed";
+    /// The caller is known and may not do this.
+    Forbidden = "FORBIDDEN", 403, "Not allowed";
     /// No such path.
     NotFound = "NOT_FOUND", 404, "Nothing is served under this path";
+    /// No such collection, or not one of the caller's.
+    CollectionNotFound = "COLLECTION_NOT_FOUND", 404, "No such collection";
+    /// No such person in the collection.
+    PersonNotFound = "PERSON_NOT_FOUND", 404, "No such person";
+    /// No such face in the collection.
+    FaceNotFound = "FACE_NOT_FOUND", 404, "No such face";
+    /// No such user, key, session or job.
+    ResourceNotFound = "RESOURCE_NOT_FOUND", 404, "No such resource";
     /// The path exists for another method.
     MethodNotAllowed = "METHOD_NOT_ALLOWED", 405, "The path does not answer this method";
     /// The upload took too long.
     UploadTimeout = "UPLOAD_TIMEOUT", 408, "The upload took too long", retry after 1;
+    /// A name that must be unique is taken.
+    AlreadyExists = "ALREADY_EXISTS", 409, "It exists already";
+    /// The face of this very image is enrolled already.
+    DuplicateFace = "DUPLICATE_FACE", 409, "The face is enrolled already";
+    /// A request with the same key has not been answered yet.
+    IdempotencyKeyInUse = "IDEMPOTENCY_KEY_IN_USE", 409, "The same request is being worked on", retry after 1;
+    /// What is asked for and what is stored come from different models.
+    ModelMismatch = "MODEL_MISMATCH", 409, "Different models cannot be compared";
     /// Too many bytes.
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", 413, "The request is too large";
     /// Too many pixels, or one side too long.
@@ -86,6 +107,14 @@ codes! {
     CorruptImage = "CORRUPT_IMAGE", 422, "The image is damaged";
     /// A photo that must show a face shows none.
     NoFace = "NO_FACE", 422, "No usable face in the image";
+    /// A photo that must show one face shows several.
+    MultipleFaces = "MULTIPLE_FACES", 422, "More than one face in the image";
+    /// The face cannot be recognised later by this photo.
+    LowQuality = "LOW_QUALITY", 422, "The face's quality is too low";
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, "The Idempotency-Key belongs to another request";
+    /// More requests than allowed in a while.
+    RateLimited = "RATE_LIMITED", 429, "Too many requests", retry after 1;
     /// A failure of this server.
     Internal = "INTERNAL", 500, "The server failed";
     /// As many requests wait as may.
@@ -94,6 +123,8 @@ codes! {
     NotReady = "NOT_READY", 503, "The server is not ready", retry after 3;
     /// The service has no weights here; trying again does not help until somebody brings them.
     ModelUnavailable = "MODEL_UNAVAILABLE", 503, "The model is not installed";
+    /// The database does not answer.
+    StoreUnavailable = "STORE_UNAVAILABLE", 503, "The database does not answer", retry after 5;
     /// The answer was not ready in time.
     DeadlineExceeded = "DEADLINE_EXCEEDED", 504, "The answer took too long", retry after 5;
 }
@@ -254,6 +285,28 @@ impl From<PipelineError> for ApiError {
     }
 }
 
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::NotFound { kind: "collection", .. } => Code::CollectionNotFound,
+            StoreError::NotFound { kind: "person", .. } => Code::PersonNotFound,
+            StoreError::NotFound { kind: "face", .. } => Code::FaceNotFound,
+            StoreError::NotFound { .. } => Code::ResourceNotFound,
+            StoreError::Taken { kind: "face", .. } => Code::DuplicateFace,
+            StoreError::Taken { .. } => Code::AlreadyExists,
+            StoreError::KeyReused => Code::IdempotencyKeyReused,
+            StoreError::KeyInUse => Code::IdempotencyKeyInUse,
+            StoreError::Invalid(_) => Code::InvalidInput,
+            StoreError::Unavailable { reason, .. } => {
+                tracing::warn!(reason, "the database is not available");
+                return Self::new(Code::StoreUnavailable, "the database does not answer; try again with the same Idempotency-Key");
+            }
+            other => return Self::internal(other),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 impl From<MultipartError> for ApiError {
     fn from(error: MultipartError) -> Self {
         match error {
@@ -304,9 +357,19 @@ mod tests {
             "EMPTY_FILE 400 0",
             "BATCH_SIZE_EXCEEDED 400 0",
             "INVALID_DETECTION_METHOD 400 0",
+            "UNAUTHENTICATED 401 0",
+            "FORBIDDEN 403 0",
             "NOT_FOUND 404 0",
+            "COLLECTION_NOT_FOUND 404 0",
+            "PERSON_NOT_FOUND 404 0",
+            "FACE_NOT_FOUND 404 0",
+            "RESOURCE_NOT_FOUND 404 0",
             "METHOD_NOT_ALLOWED 405 0",
             "UPLOAD_TIMEOUT 408 1",
+            "ALREADY_EXISTS 409 0",
+            "DUPLICATE_FACE 409 0",
+            "IDEMPOTENCY_KEY_IN_USE 409 1",
+            "MODEL_MISMATCH 409 0",
             "PAYLOAD_TOO_LARGE 413 0",
             "IMAGE_TOO_LARGE 413 0",
             "UNSUPPORTED_MEDIA_TYPE 415 0",
@@ -314,10 +377,15 @@ mod tests {
             "IMAGE_TOO_SMALL 422 0",
             "CORRUPT_IMAGE 422 0",
             "NO_FACE 422 0",
+            "MULTIPLE_FACES 422 0",
+            "LOW_QUALITY 422 0",
+            "IDEMPOTENCY_KEY_REUSED 422 0",
+            "RATE_LIMITED 429 1",
             "INTERNAL 500 0",
             "OVERLOADED 503 2",
             "NOT_READY 503 3",
             "MODEL_UNAVAILABLE 503 0",
+            "STORE_UNAVAILABLE 503 5",
             "DEADLINE_EXCEEDED 504 5",
         ];
         assert_eq!(table, expected);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// Name and version of a network, or of an ensemble of networks; written `name@version`.
 ///
@@ -17,6 +17,12 @@ impl ModelId {
     /// An id from its parts.
     pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
         Self { name: name.into(), version: version.into() }
+    }
+
+    /// From its written form; `None` without an `@`.
+    pub fn parse(written: &str) -> Option<Self> {
+        let (name, version) = written.rsplit_once('@')?;
+        Some(Self::new(name, version))
     }
 
     /// The network's name, as in `weights/weights.lock`.
@@ -39,5 +45,24 @@ impl fmt::Display for ModelId {
 impl Serialize for ModelId {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ModelId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let written = String::deserialize(d)?;
+        Self::parse(&written).ok_or_else(|| D::Error::custom(format!("\"{written}\" is not name@version")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_written_form_reads_back() {
+        let id = ModelId::new("mobilefacenet", "e05a5b1f");
+        assert_eq!(ModelId::parse(&id.to_string()), Some(id));
+        assert_eq!(ModelId::parse("mobilefacenet"), None);
     }
 }
