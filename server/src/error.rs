@@ -12,6 +12,7 @@ use facesocial_imaging::ImageError;
 use facesocial_pipeline::{EngineError, PipelineError};
 use facesocial_store::StoreError;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 macro_rules! codes {
     ($($(#[$meta:meta])* $variant:ident = $code:literal, $status:literal, $title:literal $(, retry after $seconds:literal)?;)+) => {
@@ -136,6 +137,8 @@ pub struct ApiError {
     pub code: Code,
     /// A sentence for a person: what was wrong and what is allowed. Never a path, never a debug print.
     pub detail: Cow<'static, str>,
+    /// Further members of the problem document, for programs.
+    pub members: Option<Box<Map<String, Value>>>,
 }
 
 /// Answer of a handler.
@@ -160,12 +163,22 @@ pub struct Problem {
     pub request_id: Option<String>,
     /// Whether the same request may succeed later.
     pub retryable: bool,
+    /// What is particular to the kind of problem.
+    #[serde(flatten)]
+    pub members: Option<Box<Map<String, Value>>>,
 }
 
 impl ApiError {
     /// An error with its sentence.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into() }
+        Self { code, detail: detail.into(), members: None }
+    }
+
+    /// The error with a further member of its problem document.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.get_or_insert_default().insert(name.to_owned(), value.into());
+        self
     }
 
     /// A wrong value, and what would be right.
@@ -217,6 +230,7 @@ impl ApiError {
             code: self.code.as_str(),
             request_id: request_id.map(str::to_owned),
             retryable: self.code.retry_after().is_some(),
+            members: self.members.clone(),
         }
     }
 
@@ -303,7 +317,11 @@ impl From<StoreError> for ApiError {
             }
             other => return Self::internal(other),
         };
-        Self::new(code, error.to_string())
+        let told = Self::new(code, error.to_string());
+        match error {
+            StoreError::Taken { existing: Some(id), .. } => told.with("existing", id),
+            _ => told,
+        }
     }
 }
 

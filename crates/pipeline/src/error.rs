@@ -26,12 +26,14 @@ pub enum PipelineError {
     NoLandmarks,
     /// No similarity is known from which two faces count as the same person's.
     #[error(
-        "no decision threshold was measured for {model}; measure it with `facesocial eval verification` and set it with \
-         --thresholds"
+        "no decision threshold was measured for {model} at a false accept rate of {far}; measure it with \
+         `facesocial eval verification` and set it with --thresholds"
     )]
     NoThreshold {
         /// The ensemble.
         model: ModelId,
+        /// The false accept rate asked for.
+        far: f32,
     },
     /// A network failed.
     #[error("inference failed")]

@@ -189,7 +189,7 @@ impl Pipeline {
         let (first, second) = rayon::join(|| self.largest_embedded(a, 0), || self.largest_embedded(b, 1));
         let ((face_a, embedding_a), (face_b, embedding_b)) = (first?, second?);
         let similarity = embedding_a.cosine(&embedding_b)?;
-        let no_threshold = || PipelineError::NoThreshold { model: embedding_a.model().clone() };
+        let no_threshold = || PipelineError::NoThreshold { model: embedding_a.model().clone(), far: far.rate() };
         let threshold = self.threshold(far).ok_or_else(no_threshold)?;
         Ok(Comparison {
             model: embedding_a.model().clone(),
@@ -204,7 +204,7 @@ impl Pipeline {
     /// The similarity from which two faces count as the same person's at `far`; `None` if it was neither measured for this
     /// ensemble nor set.
     pub fn threshold(&self, far: FarTarget) -> Option<f32> {
-        self.thresholds.map(|t| t.at(far))
+        self.thresholds.and_then(|t| t.at(far))
     }
 
     /// Names of the ensemble's members, in its order, with their weights.
