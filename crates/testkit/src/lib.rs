@@ -1,11 +1,20 @@
-//! Tolerances, golden files and comparison for tests.
+//! Tolerances, golden files and comparison for tests, and private servers of databases.
 
+#[cfg(unix)]
+pub mod postgres;
+#[cfg(unix)]
+mod process;
+#[cfg(unix)]
+pub mod redis;
 pub mod seeded;
 
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
+
+#[cfg(unix)]
+pub use self::{postgres::Postgres, process::not_run, redis::Redis};
 
 /// How far an implementation may stray from its reference: `|got - want| <= abs + rel * |want|`.
 #[derive(Debug, Clone, Copy, PartialEq)]
