@@ -22,6 +22,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 /// Room for the other members of the body.
 const OVERHEAD: usize = 64 * 1024;
+/// Most characters of a parser's sentence that are passed on.
+const MAX_TOLD: usize = 300;
 
 /// An image in base64, bare or as a data URL.
 #[derive(Debug, Deserialize)]
@@ -65,16 +67,41 @@ pub async fn read_json<T: DeserializeOwned>(
     images: usize,
 ) -> ApiResult<T> {
     state.loaded()?;
+    let (bytes, _memory) = read_body(req, payload, state, images).await?;
+    parse_json(&bytes)
+}
+
+/// Reads a JSON body that holds up to `images` images, without looking into it.
+///
+/// # Errors
+/// Another media type, too large, too slow.
+pub async fn read_body(
+    req: &HttpRequest,
+    payload: web::Payload,
+    state: &State,
+    images: usize,
+) -> ApiResult<(Vec<u8>, Reservation)> {
     let media_type = req.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if !media_type.to_ascii_lowercase().starts_with("application/json") {
         return Err(ApiError::new(Code::UnsupportedMediaType, "send JSON with Content-Type application/json"));
     }
     let limit = images.saturating_mul(state.limits.image_bytes / 3 * 4 + 4).saturating_add(OVERHEAD);
     let reading = read(payload, limit, state.reserve());
-    let (bytes, _memory) = tokio::time::timeout(state.limits.upload_timeout, reading)
+    tokio::time::timeout(state.limits.upload_timeout, reading)
         .await
-        .map_err(|_| ApiError::new(Code::UploadTimeout, "the request body did not arrive in time"))??;
-    serde_json::from_slice(&bytes).map_err(|e| ApiError::invalid(format!("the JSON body is not valid: {e}")))
+        .map_err(|_| ApiError::new(Code::UploadTimeout, "the request body did not arrive in time"))?
+}
+
+/// JSON as a value of the expected form.
+///
+/// # Errors
+/// Not JSON, not of the expected form.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        // The parser repeats values, which may be of any length and hold anything.
+        let told: String = e.to_string().chars().filter(|c| !c.is_control()).take(MAX_TOLD).collect();
+        ApiError::invalid(format!("the JSON body is not valid: {told}"))
+    })
 }
 
 async fn read(mut payload: web::Payload, limit: usize, mut memory: Reservation) -> ApiResult<(Vec<u8>, Reservation)> {

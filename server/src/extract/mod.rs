@@ -2,12 +2,14 @@
 
 mod fields;
 mod form;
+mod idempotency;
 mod json;
 mod request;
 mod upload;
 
 pub use fields::Fields;
 pub use form::{Batch, Pair, Single};
-pub use json::{Base64Image, read_json};
+pub use idempotency::{Fingerprint, IdempotencyKey, builder, changed, gone, hex, write};
+pub use json::{Base64Image, parse_json, read_body, read_json};
 pub use request::RequestInfo;
 pub use upload::Upload;

@@ -33,6 +33,14 @@ impl Upload {
         self.filename.as_deref()
     }
 
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// The file was refused while it was read.
+    pub fn bytes(&self) -> ApiResult<&[u8]> {
+        self.content.as_deref().map_err(Clone::clone)
+    }
+
     /// Decodes the file by its content; neither its name nor its declared type counts. Blocks: compute pool only.
     ///
     /// # Errors
