@@ -1,5 +1,6 @@
 //! The server and command line of FaceSocial, as a library so that tests can start them.
 
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod error;
