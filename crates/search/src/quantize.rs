@@ -125,9 +125,10 @@ pub(crate) fn quantize_row(
 pub(crate) struct Probe {
     pub major: Vec<Line<i8>>,
     pub minor: Vec<Line<i8>>,
-    /// Sum of the major digits, and of the integers.
-    major_sum: i64,
+    /// Sum of the integers.
     sum: i64,
+    /// Sum of the major digits, times [`MIDDLE`].
+    middle_sum: f64,
     /// Cosine units per step of an integer.
     step: f64,
     /// Norm of what both digits leave out, and of what the major ones alone leave out.
@@ -141,7 +142,7 @@ impl Probe {
         let step = largest(&unit) / PROBE_LIMIT;
         let mut major = vec![Line([0_i8; LANES]); 2 * lines(dimension)];
         let mut minor = major.clone();
-        let (mut major_sum, mut sum, mut fine, mut coarse) = (0, 0, 0.0, 0.0);
+        let (mut major_sum, mut sum, mut fine, mut coarse) = (0_i64, 0_i64, 0.0, 0.0);
         for (i, &x) in unit.iter().enumerate() {
             let integer = (x / step).round().clamp(-PROBE_LIMIT, PROBE_LIMIT) as i64;
             let high = (integer + 64) >> 7;
@@ -152,16 +153,17 @@ impl Probe {
             major[i / LANES].0[i % LANES] = high as i8;
             minor[i / LANES].0[i % LANES] = (integer - 128 * high) as i8;
         }
-        Ok(Self { major, minor, major_sum, sum, step, fine: fine.sqrt() + SLACK, coarse: coarse.sqrt() + SLACK })
+        let middle_sum = MIDDLE * major_sum as f64;
+        Ok(Self { major, minor, sum, middle_sum, step, fine: fine.sqrt() + SLACK, coarse: coarse.sqrt() + SLACK })
     }
 
     /// The most that the cosine can be, given the sum over upper halves times major digits.
     #[inline]
     pub(crate) fn coarse_high(&self, dot: i32, scale: f32, residual: f32) -> f64 {
-        // 16 * dot + MIDDLE * major_sum, doubled to stay in integers.
-        let twice = 32 * i64::from(dot) + (2.0 * MIDDLE) as i64 * self.major_sum;
+        // Integers and halves below 2^53, so 64-bit floats hold them exactly.
+        let dot = 16.0 * f64::from(dot) + self.middle_sum;
         let residual = f64::from(residual);
-        64.0 * self.step * f64::from(scale) * twice as f64 + (1.0 + residual) * self.coarse + residual
+        128.0 * self.step * f64::from(scale) * dot + (1.0 + residual) * self.coarse + residual
     }
 
     /// Between what the cosine lies, given the sums over bytes times major and times minor digits.

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::best::Best;
 use crate::chunk::Chunk;
+use crate::kernel::prefetch;
 use crate::quantize::Probe;
 use crate::{Matrix, SearchError};
 
@@ -121,14 +122,14 @@ impl Scan<'_> {
                 rows.clone().zip(&*dots).zip(chunk.scale[rows.clone()].iter().zip(&chunk.coarse[rows.clone()]))
             {
                 if self.probe.coarse_high(dot, scale, residual) >= floor {
+                    prefetch(&chunk.lower[row * lines..(row + 1) * lines]);
                     left.push(row);
                 }
             }
 
             lows.clear();
             for &row in &left {
-                let key = chunk.keys[row];
-                if self.allowed.is_some_and(|allowed| !allowed(key)) {
+                if self.allowed.is_some_and(|allowed| !allowed(chunk.keys[row])) {
                     continue;
                 }
                 let of_row = row * lines..(row + 1) * lines;
@@ -136,7 +137,7 @@ impl Scan<'_> {
                 let sums = (kernel.fine)(upper, lower, &self.probe.major, &self.probe.minor);
                 let (low, high) = self.probe.fine(sums, chunk.scale[row], chunk.fine[row]);
                 if high >= floor {
-                    found.push(Candidate { key, low, high });
+                    found.push(Candidate { key: chunk.keys[row], low, high });
                     if low > floor {
                         lows.push(low);
                     }

@@ -2,6 +2,10 @@
 //!
 //! All versions return the same integers, so they are interchangeable, and tested to be.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod portable;
 
 use crate::line::Line;
@@ -24,9 +28,125 @@ pub(crate) struct Kernel {
 }
 
 /// Runs everywhere; the compiler vectorises it for the least processor it builds for.
-pub(crate) const PORTABLE: Kernel = Kernel { name: "portable", coarse: portable::coarse, fine: portable::fine };
+const PORTABLE: Kernel = Kernel { name: "portable", coarse: portable::coarse, fine: portable::fine };
+
+/// Every version that this processor can run, the fastest first.
+pub(crate) fn available() -> impl Iterator<Item = Kernel> {
+    #[cfg(target_arch = "x86_64")]
+    let special = [avx512::kernel(), avx2::kernel()];
+    #[cfg(not(target_arch = "x86_64"))]
+    let special = [None];
+    special.into_iter().flatten().chain([PORTABLE])
+}
 
 /// The fastest version that this processor can run.
 pub(crate) fn detect() -> Kernel {
-    PORTABLE
+    available().next().unwrap_or(PORTABLE)
+}
+
+/// Asks for lines that are read soon, while others are worked on.
+#[inline]
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "the instruction takes a bare address"))]
+pub(crate) fn prefetch(lines: &[Line<u8>]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in lines {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 processor has the instruction, and it reads nothing that the program can see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = lines;
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::{PORTABLE, available};
+    use crate::line::{LANES, Line};
+
+    fn bytes(rng: &mut Rng, count: usize, extreme: bool) -> Vec<Line<u8>> {
+        let byte = |rng: &mut Rng| if extreme { [0, 15, 240, 255][rng.usize(..4)] } else { rng.u8(..) };
+        (0..count).map(|_| Line(std::array::from_fn::<_, LANES, _>(|_| byte(rng)))).collect()
+    }
+
+    fn digits(rng: &mut Rng, count: usize, extreme: bool) -> Vec<Line<i8>> {
+        // All of one sign: the sums are as large as they get.
+        let most = [-127, 127][rng.usize(..2)];
+        (0..count)
+            .map(|_| Line(std::array::from_fn::<_, LANES, _>(|_| if extreme { most } else { rng.i8(-127..=127) })))
+            .collect()
+    }
+
+    /// The sums by their definition.
+    fn reference(upper: &[Line<u8>], lower: &[Line<u8>], probe: &[Line<i8>]) -> (i32, i32) {
+        let (mut coarse, mut fine) = (0, 0);
+        for (j, line) in upper.iter().enumerate() {
+            for i in 0..LANES {
+                for half in 0..2 {
+                    let up = i32::from(line.0[i] >> (4 * half) & 15);
+                    let low = i32::from(lower[j].0[i] >> (4 * half) & 15);
+                    let digit = i32::from(probe[2 * j + half].0[i]);
+                    coarse += up * digit;
+                    fine += (16 * up + low) * digit;
+                }
+            }
+        }
+        (coarse, fine)
+    }
+
+    #[test]
+    fn all_versions_return_the_sums_of_the_definition() {
+        let mut rng = Rng::with_seed(11);
+        let names: Vec<_> = available().map(|kernel| kernel.name).collect();
+        assert_eq!(names.last(), Some(&PORTABLE.name));
+        for lines in (1..=9).chain([16, 33, 512]) {
+            for rows in [0, 1, 2, 3, 4, 5, 7, 8, 13, 64] {
+                let rows = if lines > 9 { rows.min(5) } else { rows };
+                let extreme = rng.bool();
+                let upper = bytes(&mut rng, rows * lines, extreme);
+                let lower = bytes(&mut rng, rows * lines, extreme);
+                let (major, minor) = (digits(&mut rng, 2 * lines, extreme), digits(&mut rng, 2 * lines, extreme));
+                for kernel in available() {
+                    let mut dots = vec![0; rows];
+                    (kernel.coarse)(&upper, &major, &mut dots);
+                    for row in 0..rows {
+                        let (up, low) = (&upper[row * lines..][..lines], &lower[row * lines..][..lines]);
+                        let by_major = reference(up, low, &major);
+                        let by_minor = reference(up, low, &minor);
+                        let of = format!("{}, {lines} lines, row {row} of {rows}", kernel.name);
+                        assert_eq!(dots[row], by_major.0, "{of}");
+                        assert_eq!((kernel.fine)(up, low, &major, &minor), (by_major.1, by_minor.1), "{of}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_sums_do_not_overflow() {
+        let lines = crate::MAX_DIMENSION / crate::line::COMPONENTS;
+        for (byte, digit) in [(255, 127), (255, -127), (0, 127)] {
+            let (row, probe) = (vec![Line([byte; LANES]); lines], vec![Line([digit; LANES]); 2 * lines]);
+            let (coarse, fine) = reference(&row, &row, &probe);
+            assert_eq!(i64::from(fine), i64::from(byte) * i64::from(digit) * 65_536);
+            for kernel in available() {
+                let mut dots = [0; 2];
+                (kernel.coarse)(&[row.as_slice(), &row].concat(), &probe, &mut dots);
+                assert_eq!(dots, [coarse; 2], "{}", kernel.name);
+                assert_eq!((kernel.fine)(&row, &row, &probe, &probe), (fine, fine), "{}", kernel.name);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "rows of another length")]
+    fn rows_must_match_the_dots() {
+        let kernel = available().next().unwrap();
+        (kernel.coarse)(
+            &bytes(&mut Rng::with_seed(1), 3, false),
+            &digits(&mut Rng::with_seed(1), 4, false),
+            &mut [0; 2],
+        );
+    }
 }

@@ -3,7 +3,9 @@
 use crate::line::{LANES, Line};
 
 pub(super) fn coarse(rows: &[Line<u8>], probe: &[Line<i8>], dots: &mut [i32]) {
-    for (row, dot) in rows.chunks_exact(probe.len() / 2).zip(dots) {
+    let lines = probe.len() / 2;
+    assert_eq!(rows.len(), dots.len() * lines, "rows of another length than the probe");
+    for (row, dot) in rows.chunks_exact(lines).zip(dots) {
         let mut sum = 0;
         for (line, pair) in row.iter().zip(probe.as_chunks::<2>().0) {
             for i in 0..LANES {
