@@ -13,8 +13,10 @@ pub struct CacheStatus {
     pub reachable: bool,
     /// Values found, since the start.
     pub hits: u64,
-    /// Values not found, since the start.
+    /// Values not found, since the start; those not asked for because Redis did not answer among them.
     pub misses: u64,
+    /// Calls that Redis did not answer, or not sensibly, since the start.
+    pub failures: u64,
 }
 
 /// Values in groups, counters in windows, revocations.
@@ -32,7 +34,9 @@ pub trait Cache: Send + Sync {
     async fn count(&self, key: &str, window: Duration) -> (u64, Duration);
     /// Notes for `ttl` that a login or token has ended, so that all processes know without asking the store.
     async fn revoke(&self, id: &str, ttl: Duration);
-    /// Whether that was noted. `None` if it is not known because Redis does not answer: ask the store.
+    /// `Some(true)` if that was noted. `None` proves nothing, because a note ends with the process or with Redis, or never
+    /// reached it: ask the store. `Some(false)` is the answer only of a cache whose notes cannot be lost, which neither of
+    /// the two here is.
     async fn is_revoked(&self, id: &str) -> Option<bool>;
     /// State.
     async fn status(&self) -> CacheStatus;
