@@ -2,8 +2,10 @@
 
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
 
+use actix_web::{HttpRequest, web};
 use facesocial_types::BBox;
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 use crate::error::{ApiError, ApiResult};
 
@@ -15,6 +17,34 @@ const MAX_BOXES: usize = 100;
 pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    /// The query of a request's address.
+    ///
+    /// # Errors
+    /// Not of the form `name=value&…`.
+    pub fn of_query(req: &HttpRequest) -> ApiResult<Self> {
+        let read = web::Query::<Vec<(String, String)>>::from_query(req.query_string());
+        let wrong = |_| ApiError::invalid("the query is not of the form name=value&name=value");
+        read.map(|pairs| Self(pairs.into_inner())).map_err(wrong)
+    }
+
+    /// Members of a JSON object, so that both forms of a body are read by the same rules: null counts as absent, lists and
+    /// objects stay JSON.
+    pub fn of_json(members: Map<String, Value>) -> Self {
+        let text = |value: Value| match value {
+            Value::Null => None,
+            Value::String(text) => Some(text),
+            other => Some(other.to_string()),
+        };
+        Self(members.into_iter().filter_map(|(name, value)| Some((name, text(value)?))).collect())
+    }
+
+    /// Every name with its text, in the order of names.
+    pub fn sorted(&self) -> Vec<(&str, &str)> {
+        let mut all: Vec<_> = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        all.sort_unstable();
+        all
+    }
+
     /// Adds a field; of several with one name the last counts.
     pub fn push(&mut self, name: String, value: String) {
         self.0.push((name, value));

@@ -4,6 +4,8 @@ mod fields;
 mod form;
 mod idempotency;
 mod json;
+mod page;
+mod photo;
 mod request;
 mod upload;
 
@@ -11,5 +13,7 @@ pub use fields::Fields;
 pub use form::{Batch, Pair, Single};
 pub use idempotency::{Fingerprint, IdempotencyKey, builder, changed, gone, hex, write};
 pub use json::{Base64Image, parse_json, read_body, read_json};
+pub use page::{Listed, page_request};
+pub use photo::PhotoRequest;
 pub use request::RequestInfo;
 pub use upload::Upload;

@@ -1,10 +1,12 @@
 //! A file as a client sent it, held in memory.
 
 use facesocial_imaging::{self as imaging, Photo};
+use sha2::{Digest, Sha256};
 
 use crate::{
     config::Limits,
     error::{ApiError, ApiResult},
+    extract::hex,
     state::Reservation,
 };
 
@@ -39,6 +41,19 @@ impl Upload {
     /// The file was refused while it was read.
     pub fn bytes(&self) -> ApiResult<&[u8]> {
         self.content.as_deref().map_err(Clone::clone)
+    }
+
+    /// The file with the sha256 of its bytes, hex.
+    ///
+    /// # Errors
+    /// The file was refused while it was read.
+    pub async fn digested(self) -> ApiResult<(Self, String)> {
+        // A large file takes longer than a thread that answers may be held.
+        let work = move || {
+            let digest = hex(&Sha256::digest(self.bytes()?));
+            Ok((self, digest))
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|e| ApiError::internal(&e))?
     }
 
     /// Decodes the file by its content; neither its name nor its declared type counts. Blocks: compute pool only.
