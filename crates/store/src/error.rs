@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Answer of a method of the store.
-pub type Result<T> = std::result::Result<T, StoreError>;
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

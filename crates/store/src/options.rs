@@ -1,0 +1,48 @@
+//! How a store is opened.
+
+use std::{fmt, path::PathBuf};
+
+use crate::encryption::EncryptionKey;
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// `postgres://…`; `None` for the embedded store.
+    pub url: Option<String>,
+    /// The embedded store's folder; made on first use, readable by its user only.
+    pub folder: PathBuf,
+    /// Most connections at a time.
+    pub max_connections: u32,
+    /// Postgres: how many candidates the HNSW index looks at, 1..=1000. More find more and take longer.
+    pub ef_search: u32,
+    /// Seals embeddings and images in the embedded store.
+    pub encryption: Option<EncryptionKey>,
+    /// Whether to bring the schema up to date; otherwise an older one is refused.
+    pub migrate: bool,
+}
+
+impl StoreOptions {
+    /// The embedded store in `folder`.
+    pub fn embedded(folder: impl Into<PathBuf>) -> Self {
+        Self { url: None, folder: folder.into(), max_connections: 8, ef_search: 100, encryption: None, migrate: true }
+    }
+
+    /// A Postgres.
+    pub fn postgres(url: impl Into<String>) -> Self {
+        Self { url: Some(url.into()), max_connections: 16, ..Self::embedded(PathBuf::new()) }
+    }
+}
+
+/// The URL may hold a password, so it is not shown.
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions")
+            .field("url", &self.url.as_ref().map(|_| ".."))
+            .field("folder", &self.folder)
+            .field("max_connections", &self.max_connections)
+            .field("ef_search", &self.ef_search)
+            .field("encryption", &self.encryption)
+            .field("migrate", &self.migrate)
+            .finish()
+    }
+}

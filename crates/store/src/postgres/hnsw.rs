@@ -1,0 +1,85 @@
+//! HNSW indexes: one for each model and dimension, made on the first use.
+
+use std::sync::PoisonError;
+
+use sha2::{Digest, Sha256};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::PostgresStore;
+use crate::{error::Result, types::CheckResult};
+
+/// pgvector indexes no vector of more dimensions; longer ones are searched without an index.
+const MOST_INDEXED: usize = 2000;
+
+impl PostgresStore {
+    /// Makes the index for a model and dimension unless it is there. The first vector by a model waits until the table
+    /// was read once; meanwhile no other vector is stored.
+    pub(crate) async fn prepare_search(&self, model: &str, dimension: usize) -> Result<()> {
+        let key = (model.to_owned(), dimension);
+        if dimension > MOST_INDEXED || self.indexed.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+            return Ok(());
+        }
+        let name = index_name(model, dimension);
+        let mut tx = self.pool.begin().await?;
+        if !exists(&mut tx, &name).await? {
+            sqlx::query("SET LOCAL lock_timeout = '60s'").execute(&mut *tx).await?;
+            sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('facesocial index', 0))")
+                .execute(&mut *tx)
+                .await?;
+            // The database quotes the model's name. The dimension belongs to the condition: the cast fails on others.
+            let create: String = sqlx::query_scalar(
+                "SELECT format('CREATE INDEX IF NOT EXISTS %I ON face_embeddings
+                     USING hnsw ((embedding::vector(%s)) vector_cosine_ops)
+                     WHERE model = %L AND dimension = %s', $1, $2, $3, $2)",
+            )
+            .bind(&name)
+            .bind(dimension as i64)
+            .bind(model)
+            .fetch_one(&mut *tx)
+            .await?;
+            tracing::info!(index = name, "making the search index for a model used for the first time");
+            sqlx::query(AssertSqlSafe(create)).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        self.indexed.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        Ok(())
+    }
+
+    /// Whether each model's index is there and usable.
+    pub(crate) async fn check_search(&self) -> Result<CheckResult> {
+        let mut connection = self.pool.acquire().await?;
+        let models: Vec<(String, i32)> =
+            sqlx::query_as("SELECT DISTINCT model, dimension FROM embedding_counts WHERE embeddings > 0")
+                .fetch_all(&mut *connection)
+                .await?;
+        let mut missing = Vec::new();
+        for (model, dimension) in models {
+            let indexed = usize::try_from(dimension).is_ok_and(|dimension| dimension <= MOST_INDEXED);
+            if indexed && !exists(&mut connection, &index_name(&model, dimension as usize)).await? {
+                missing.push(format!("{model} ({dimension})"));
+            }
+        }
+        let ok = missing.is_empty();
+        let detail = if ok {
+            "every model has its index".to_owned()
+        } else {
+            format!("searches without an index: {}; the next enrolment makes it", missing.join(", "))
+        };
+        Ok(CheckResult { check: "search", ok, detail })
+    }
+}
+
+async fn exists(connection: &mut PgConnection, name: &str) -> Result<bool> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(quote_ident($1)) AND indisvalid)",
+    )
+    .bind(name)
+    .fetch_one(connection)
+    .await?)
+}
+
+fn index_name(model: &str, dimension: usize) -> String {
+    let digest = Sha256::digest(model);
+    let hash: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("face_embeddings_hnsw_{hash}_{dimension}")
+}

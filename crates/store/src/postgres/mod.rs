@@ -1,0 +1,131 @@
+//! The store of a server, or of several: Postgres with pgvector.
+
+use std::{collections::HashSet, str::FromStr, sync::Mutex, time::Duration};
+
+use sqlx::{
+    Connection, Postgres, Transaction,
+    postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow},
+};
+
+use crate::{
+    error::{Result, StoreError},
+    migrations,
+    options::StoreOptions,
+};
+
+mod extension;
+mod hnsw;
+mod search;
+mod time;
+
+#[path = "../shared/rows.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod rows;
+#[path = "../shared/write.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod write;
+
+pub(crate) use time::Time;
+
+pub(crate) type Db = Postgres;
+pub(crate) type DbRow = PgRow;
+pub(crate) type Backend = PostgresStore;
+
+/// How long a request waits for a connection.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// The store in a Postgres.
+pub(crate) struct PostgresStore {
+    pool: PgPool,
+    ef_search: u32,
+    /// Models and dimensions whose index is known to be there.
+    indexed: Mutex<HashSet<(String, usize)>>,
+}
+
+/// A transaction. Undone when dropped.
+pub(crate) struct Tx {
+    inner: Transaction<'static, Postgres>,
+}
+
+impl PostgresStore {
+    /// Opens the store, and makes the schema on the first start.
+    pub(crate) async fn open(url: &str, options: &StoreOptions) -> Result<Self> {
+        if options.encryption.is_some() {
+            return Err(StoreError::Incompatible(
+                "embeddings in Postgres cannot be encrypted by the server, because pgvector compares them in the database; \
+                 unset the encryption key and encrypt the database's disk, or use the embedded store"
+                    .to_owned(),
+            ));
+        }
+        let connect = PgConnectOptions::from_str(url)
+            .map_err(|_| {
+                StoreError::Incompatible(
+                    "DATABASE_URL must read postgres://user:password@host:port/database; unset it for the embedded store"
+                        .to_owned(),
+                )
+            })?
+            .application_name("facesocial")
+            .options([("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")]);
+        let first = PgConnection::connect_with(&connect);
+        let mut connection = tokio::time::timeout(WAIT, first)
+            .await
+            .map_err(|_| StoreError::Unavailable { reason: "it does not answer".to_owned(), source: None })??;
+        // The connection is closed in any case, and with it goes the migration's lock.
+        let ready = prepare(&mut connection, options.migrate).await;
+        connection.close().await.ok();
+        ready?;
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections.max(1))
+            .acquire_timeout(WAIT)
+            .connect_lazy_with(connect);
+        Ok(Self { pool, ef_search: options.ef_search.clamp(1, 1000), indexed: Mutex::default() })
+    }
+
+    /// Connections.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A transaction that sees one state of the database.
+    pub(crate) async fn begin_read(&self) -> Result<Tx> {
+        Ok(Tx { inner: self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await? })
+    }
+
+    /// A transaction that changes the database.
+    pub(crate) async fn begin_write(&self) -> Result<Tx> {
+        Ok(Tx { inner: self.pool.begin().await? })
+    }
+
+    /// Makes a change permanent.
+    pub(crate) async fn commit(&self, tx: Tx) -> Result<()> {
+        Ok(tx.inner.commit().await?)
+    }
+}
+
+async fn prepare(connection: &mut PgConnection, migrate: bool) -> Result<()> {
+    if migrate {
+        extension::create(connection).await?;
+        // Waits without end for another server that migrates at this moment.
+        sqlx::query("SET lock_timeout = 0").execute(&mut *connection).await?;
+        migrations::run(connection, |step| step.postgres).await
+    } else {
+        extension::demand(connection).await?;
+        migrations::demand_current(connection).await
+    }
+}
+
+impl Tx {
+    /// What statements are executed on.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+
+    /// Waits until no other transaction works on this idempotency key.
+    pub(crate) async fn lock_key(&mut self, principal: &str, key: &str) -> Result<()> {
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+            .bind(format!("idempotency\u{1}{principal}\u{1}{key}"))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! The embedded store: one SQLite file in the user's data folder, one writer at a time, an exact search in memory.
+
+use std::{fs::File, sync::Arc, time::Duration};
+
+use sqlx::{
+    Sqlite, Transaction,
+    sqlite::{
+        SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+        SqliteSynchronous,
+    },
+};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::{
+    encryption::Cipher,
+    error::{Result, StoreError},
+    migrations,
+    options::StoreOptions,
+};
+
+mod folder;
+mod index;
+mod seal;
+mod search;
+mod time;
+mod vectors;
+
+#[path = "../shared/rows.rs"]
+mod rows;
+#[path = "../shared/write.rs"]
+mod write;
+
+pub(crate) use folder::{FILE, lock};
+use index::{Change, Index};
+pub(crate) use time::Time;
+
+pub(crate) type Db = Sqlite;
+pub(crate) type DbRow = SqliteRow;
+pub(crate) type Backend = SqliteStore;
+
+/// How long a request waits for a connection or for the writer.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// The embedded store.
+pub(crate) struct SqliteStore {
+    readers: SqlitePool,
+    writer: SqlitePool,
+    /// Held from the start of a change until the index has it too, so that both see changes in the same order.
+    turn: Arc<Mutex<()>>,
+    index: Arc<Index>,
+    cipher: Option<Cipher>,
+    options: StoreOptions,
+    /// Keeps other processes out of the folder as long as it is open.
+    _lock: File,
+}
+
+/// A transaction, with what it will change in the index. Undone when dropped.
+pub(crate) struct Tx {
+    inner: Transaction<'static, Sqlite>,
+    changes: Vec<Change>,
+    /// Whether rows went that must leave no trace in the files.
+    erased: bool,
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl SqliteStore {
+    /// Opens the store, and makes it on the first start.
+    pub(crate) async fn open(options: &StoreOptions) -> Result<Self> {
+        folder::make(&options.folder)?;
+        let lock = lock(&options.folder)?;
+        let file = options.folder.join(FILE);
+        let connect = SqliteConnectOptions::new()
+            .filename(&file)
+            .create_if_missing(true)
+            // Three vectors of 512 floats fill a page; of the usual size only one would fit.
+            .page_size(8192)
+            .journal_mode(SqliteJournalMode::Wal)
+            // The write-ahead log reaches the disk before a commit returns: an acknowledged change survives a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            // Deleted rows are overwritten, not only unlinked.
+            .pragma("secure_delete", "ON")
+            .pragma("journal_size_limit", "67108864")
+            .optimize_on_close(true, None);
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(WAIT)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(connect.clone())
+            .await?;
+        folder::protect(&file)?;
+        {
+            let mut connection = writer.acquire().await?;
+            if options.migrate {
+                migrations::run(&mut *connection, |step| step.sqlite).await?;
+            } else {
+                migrations::demand_current(&mut *connection).await?;
+            }
+        }
+        let readers = SqlitePoolOptions::new()
+            .max_connections(options.max_connections.max(1))
+            .acquire_timeout(WAIT)
+            .connect_with(connect.pragma("query_only", "ON"))
+            .await?;
+        let cipher = seal::agree(&writer, options.encryption.as_ref()).await?;
+        let index = Arc::new(index::load(&readers, cipher.as_ref()).await?);
+        Ok(Self {
+            readers,
+            writer,
+            turn: Arc::new(Mutex::new(())),
+            index,
+            cipher,
+            options: options.clone(),
+            _lock: lock,
+        })
+    }
+
+    /// Connections for reading.
+    pub(crate) fn pool(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// A transaction that sees one state of the database.
+    pub(crate) async fn begin_read(&self) -> Result<Tx> {
+        let inner = self.readers.begin().await?;
+        Ok(Tx { inner, changes: Vec::new(), erased: false, turn: None })
+    }
+
+    /// A transaction that changes the database: the only one at its time.
+    pub(crate) async fn begin_write(&self) -> Result<Tx> {
+        let turn = tokio::time::timeout(WAIT, Arc::clone(&self.turn).lock_owned())
+            .await
+            .map_err(|_| StoreError::Unavailable { reason: "other changes take too long".to_owned(), source: None })?;
+        let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(Tx { inner, changes: Vec::new(), erased: false, turn: Some(turn) })
+    }
+
+    /// Makes a change permanent. The answer comes when the index has the change too.
+    pub(crate) async fn commit(&self, tx: Tx) -> Result<()> {
+        let index = Arc::clone(&self.index);
+        let writer = self.writer.clone();
+        // In a task of its own: a client that hangs up between the commit and the index must not part the two.
+        let task = tokio::spawn(async move {
+            let Tx { inner, changes, erased, turn } = tx;
+            inner.commit().await?;
+            if !changes.is_empty() {
+                let applied = tokio::task::spawn_blocking(move || index.apply(changes)).await;
+                applied.map_err(|_| StoreError::Damaged("the index in memory; restart the server".to_owned()))??;
+            }
+            if erased {
+                folder::empty_log(&writer).await;
+            }
+            drop(turn);
+            Ok(())
+        });
+        task.await.map_err(|_| StoreError::Unavailable { reason: "the commit was cut off".to_owned(), source: None })?
+    }
+}
+
+impl Tx {
+    /// What statements are executed on.
+    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.inner
+    }
+
+    /// Changes come one after the other anyway.
+    pub(crate) async fn lock_key(&mut self, _principal: &str, _key: &str) -> Result<()> {
+        Ok(())
+    }
+}
