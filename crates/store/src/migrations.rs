@@ -27,7 +27,7 @@ macro_rules! steps {
 }
 
 /// All steps, oldest first. A step that was released is never changed again.
-pub(crate) const STEPS: &[Step] = steps![1 "0001_gallery"];
+pub(crate) const STEPS: &[Step] = steps![1 "0001_gallery", 2 "0002_accounts", 3 "0003_history_operations"];
 
 /// Where the database keeps which steps it took.
 const TABLE: &str = "schema_migrations";
@@ -50,8 +50,8 @@ pub(crate) async fn run<C: Migrate>(connection: &mut C, sql: fn(&Step) -> &'stat
 /// Refuses a database that has not taken all steps, or took one that this program does not know.
 pub(crate) async fn demand_current<C: Migrate>(connection: &mut C) -> Result<()> {
     let applied = applied(connection).await?;
-    if let Some(unknown) = applied.iter().find(|version| STEPS.iter().all(|step| step.version != **version)) {
-        return Err(newer(*unknown));
+    if let Some(unknown) = unknown(&applied) {
+        return Err(newer(unknown));
     }
     match STEPS.iter().find(|step| !applied.contains(&step.version)) {
         Some(step) => Err(StoreError::Incompatible(format!(
@@ -76,7 +76,13 @@ pub(crate) fn split(applied: &[i64]) -> (Vec<(i64, String)>, Vec<(i64, String)>)
     (named(done), named(pending))
 }
 
-fn newer(version: i64) -> StoreError {
+/// A step that this program does not know.
+pub(crate) fn unknown(applied: &[i64]) -> Option<i64> {
+    applied.iter().copied().find(|version| STEPS.iter().all(|step| step.version != *version))
+}
+
+/// Why such a database is refused.
+pub(crate) fn newer(version: i64) -> StoreError {
     StoreError::Incompatible(format!(
         "the database was migrated by a newer version of this program (migration {version} is unknown here); run that version, \
          or restore a backup"

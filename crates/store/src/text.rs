@@ -32,11 +32,16 @@ pub(crate) fn check_key(what: &str, value: &str) -> Result<()> {
 
 /// JSON of at most [`MAX_JSON`] bytes without NUL in any of its strings.
 pub(crate) fn check_json(what: &str, value: &Value) -> Result<()> {
+    check_json_within(what, value, MAX_JSON)
+}
+
+/// JSON of at most `max` bytes without NUL in any of its strings.
+pub(crate) fn check_json_within(what: &str, value: &Value, max: usize) -> Result<()> {
     if holds_nul(value) {
         return Err(StoreError::Invalid(format!("{what} must not contain a NUL character")));
     }
-    if value.to_string().len() > MAX_JSON {
-        return Err(StoreError::Invalid(format!("{what} must have at most {MAX_JSON} bytes")));
+    if value.to_string().len() > max {
+        return Err(StoreError::Invalid(format!("{what} must have at most {max} bytes")));
     }
     Ok(())
 }

@@ -80,6 +80,11 @@ impl Write {
     pub fn system() -> Self {
         Self { actor: Actor::system(), request_id: String::new(), idempotency: None }
     }
+
+    /// The same without its key: for changes whose answer must not be given twice, such as a new token.
+    pub(crate) fn without_key(&self) -> Self {
+        Self { actor: self.actor.clone(), request_id: self.request_id.clone(), idempotency: None }
+    }
 }
 
 /// What a change gave.

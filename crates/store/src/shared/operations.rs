@@ -1,0 +1,100 @@
+//! Jobs, audit trail, usage, configuration, the database itself: which file does what.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::{Backend, audit, config, health, jobs, retention, usage};
+use crate::{error::Result, traits::Operations, types::*};
+
+#[async_trait]
+impl Operations for Backend {
+    async fn create_job(&self, write: &Write, new: NewJob) -> Result<Outcome<Job>> {
+        jobs::create(self, write, new).await
+    }
+
+    async fn claim_job(&self, worker: &str, kinds: &[&str], lease_seconds: u32) -> Result<Option<Job>> {
+        jobs::claim(self, worker, kinds, lease_seconds).await
+    }
+
+    async fn progress_job(&self, id: JobId, worker: &str, progress: &JobProgress) -> Result<bool> {
+        jobs::progress(self, id, worker, progress).await
+    }
+
+    async fn finish_job(&self, id: JobId, worker: &str, progress: &JobProgress, error: Option<&str>) -> Result<bool> {
+        jobs::finish(self, id, worker, progress, error).await
+    }
+
+    async fn cancel_job(&self, write: &Write, id: JobId) -> Result<Outcome<Job>> {
+        jobs::cancel(self, write, id).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Job> {
+        jobs::get(self, id).await
+    }
+
+    async fn jobs(&self, user: Option<UserId>, collections: &[CollectionId], page: PageRequest) -> Result<Page<Job>> {
+        jobs::list(self, user, collections, page).await
+    }
+
+    async fn replay(&self, actor: &Actor, idempotency: &Idempotency) -> Result<Option<Value>> {
+        self.recorded_answer(actor, idempotency).await
+    }
+
+    async fn audit(&self, entry: NewAudit) -> Result<()> {
+        audit::add(self, entry).await
+    }
+
+    async fn audit_trail(&self, page: PageRequest) -> Result<Page<AuditEntry>> {
+        audit::trail(self, page).await
+    }
+
+    async fn add_service_metrics(&self, metrics: &[NewServiceMetric]) -> Result<()> {
+        usage::add_service_metrics(self, metrics).await
+    }
+
+    async fn add_health_logs(&self, logs: &[NewHealthLog]) -> Result<()> {
+        usage::add_health_logs(self, logs).await
+    }
+
+    async fn add_api_usage(&self, usage: &[NewApiUsage]) -> Result<()> {
+        usage::add_api_usage(self, usage).await
+    }
+
+    async fn config(&self, key: &str) -> Result<Option<String>> {
+        config::get(self, key).await
+    }
+
+    async fn configs(&self) -> Result<Vec<(String, String)>> {
+        config::all(self).await
+    }
+
+    async fn set_config(&self, write: &Write, key: &str, value: &str) -> Result<()> {
+        config::set(self, write, key, value).await
+    }
+
+    async fn config_or_insert(&self, key: &str, value: &str) -> Result<String> {
+        config::get_or_insert(self, key, value).await
+    }
+
+    async fn sweep(&self, retention: &Retention, now: OffsetDateTime) -> Result<Swept> {
+        retention::sweep(self, retention, now).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1 FROM collections LIMIT 1").fetch_optional(self.pool()).await?;
+        Ok(())
+    }
+
+    async fn status(&self) -> Result<StoreStatus> {
+        health::status(self).await
+    }
+
+    async fn check(&self) -> Result<Vec<CheckResult>> {
+        health::check(self).await
+    }
+
+    async fn close(&self) {
+        health::close(self).await;
+    }
+}
