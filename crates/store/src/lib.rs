@@ -22,7 +22,10 @@
 mod encryption;
 mod error;
 mod error_map;
+mod files;
+mod maintenance;
 mod migrations;
+mod numbers;
 mod options;
 mod postgres;
 mod sqlite;
@@ -32,6 +35,7 @@ mod types;
 
 pub use encryption::{EncryptionKey, EncryptionKeyError};
 pub use error::{Result, StoreError};
-pub use options::StoreOptions;
+pub use maintenance::{MigrationStatus, PostgresTools, backup, migrate, migration_status, restore};
+pub use options::{StoreOptions, open};
 pub use traits::{Accounts, Gallery, History, Operations, Store};
 pub use types::*;

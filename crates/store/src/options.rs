@@ -1,8 +1,8 @@
 //! How a store is opened.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, sync::Arc};
 
-use crate::encryption::EncryptionKey;
+use crate::{encryption::EncryptionKey, error::Result, postgres::PostgresStore, sqlite::SqliteStore, traits::Store};
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -45,4 +45,17 @@ impl fmt::Debug for StoreOptions {
             .field("migrate", &self.migrate)
             .finish()
     }
+}
+
+/// Opens a store, and makes it on the first start.
+///
+/// # Errors
+/// [`StoreError::Locked`](crate::StoreError::Locked) if another process has the folder,
+/// [`StoreError::Incompatible`](crate::StoreError::Incompatible) if data, key, extension and program do not fit together,
+/// [`StoreError::Unavailable`](crate::StoreError::Unavailable) if the database does not answer.
+pub async fn open(options: &StoreOptions) -> Result<Arc<dyn Store>> {
+    Ok(match &options.url {
+        Some(url) => Arc::new(PostgresStore::open(url, options).await?),
+        None => Arc::new(SqliteStore::open(options).await?),
+    })
 }

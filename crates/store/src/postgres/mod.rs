@@ -7,28 +7,112 @@ use sqlx::{
     postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow},
 };
 
+use uuid::Uuid;
+
 use crate::{
     error::{Result, StoreError},
     migrations,
     options::StoreOptions,
 };
 
+mod backup;
+mod client;
+mod dialect;
 mod extension;
+mod health;
 mod hnsw;
 mod search;
 mod time;
 
+#[path = "../shared/accounts.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod accounts;
+#[path = "../shared/api_keys.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod api_keys;
+#[path = "../shared/audit.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod audit;
+#[path = "../shared/collections.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod collections;
+#[path = "../shared/config.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod config;
+#[path = "../shared/consistency.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod consistency;
+#[path = "../shared/counts.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod counts;
+#[path = "../shared/detections.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod detections;
+#[path = "../shared/embeddings.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod embeddings;
+#[path = "../shared/erase.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod erase;
+#[path = "../shared/erase_history.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod erase_history;
+#[path = "../shared/export.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod export;
+#[path = "../shared/faces.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod faces;
+#[path = "../shared/filter.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod filter;
+#[path = "../shared/gallery.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod gallery;
+#[path = "../shared/history.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod history;
+#[path = "../shared/hold.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod hold;
+#[path = "../shared/jobs.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod jobs;
+#[path = "../shared/logins.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod logins;
+#[path = "../shared/operations.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod operations;
+#[path = "../shared/persons.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod persons;
+#[path = "../shared/retention.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod retention;
 #[path = "../shared/rows.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod rows;
+#[path = "../shared/sessions.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod sessions;
+#[path = "../shared/usage.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod usage;
+#[path = "../shared/users.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod users;
 #[path = "../shared/write.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod write;
 
+pub(crate) use backup::{applied_migrations, backup, migrate, restore};
 pub(crate) use time::Time;
 
 pub(crate) type Db = Postgres;
 pub(crate) type DbRow = PgRow;
+/// A vector as a column holds it.
+pub(crate) type StoredVector = pgvector::Vector;
 pub(crate) type Backend = PostgresStore;
 
 /// How long a request waits for a connection.
@@ -57,19 +141,8 @@ impl PostgresStore {
                     .to_owned(),
             ));
         }
-        let connect = PgConnectOptions::from_str(url)
-            .map_err(|_| {
-                StoreError::Incompatible(
-                    "DATABASE_URL must read postgres://user:password@host:port/database; unset it for the embedded store"
-                        .to_owned(),
-                )
-            })?
-            .application_name("facesocial")
-            .options([("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")]);
-        let first = PgConnection::connect_with(&connect);
-        let mut connection = tokio::time::timeout(WAIT, first)
-            .await
-            .map_err(|_| StoreError::Unavailable { reason: "it does not answer".to_owned(), source: None })??;
+        let connect = connect_options(url)?;
+        let mut connection = connect_once(url).await?;
         // The connection is closed in any case, and with it goes the migration's lock.
         let ready = prepare(&mut connection, options.migrate).await;
         connection.close().await.ok();
@@ -102,6 +175,26 @@ impl PostgresStore {
     }
 }
 
+fn connect_options(url: &str) -> Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(url).map_err(|_| {
+        StoreError::Incompatible(
+            "DATABASE_URL must read postgres://user:password@host:port/database; unset it for the embedded store"
+                .to_owned(),
+        )
+    })?;
+    Ok(options
+        .application_name("facesocial")
+        .options([("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")]))
+}
+
+/// A connection of its own, not one of the store's.
+async fn connect_once(url: &str) -> Result<PgConnection> {
+    let connect = connect_options(url)?;
+    let connection = tokio::time::timeout(WAIT, PgConnection::connect_with(&connect)).await;
+    let silent = |_| StoreError::Unavailable { reason: "it does not answer".to_owned(), source: None };
+    Ok(connection.map_err(silent)??)
+}
+
 async fn prepare(connection: &mut PgConnection, migrate: bool) -> Result<()> {
     if migrate {
         extension::create(connection).await?;
@@ -112,6 +205,12 @@ async fn prepare(connection: &mut PgConnection, migrate: bool) -> Result<()> {
         extension::demand(connection).await?;
         migrations::demand_current(connection).await
     }
+}
+
+/// Which of a collection's rows of counts a change adds to: one of sixteen, so that changes side by side seldom wait.
+fn slot() -> i16 {
+    let [.., last] = Uuid::new_v4().into_bytes();
+    i16::from(last % 16)
 }
 
 impl Tx {

@@ -8,8 +8,21 @@ use uuid::Uuid;
 use super::{DbRow, Time};
 use crate::{
     error::{Result, StoreError},
-    types::{Collection, CollectionId, FaceId, FaceRecord, Match, MatchedPerson, Person, PersonId},
+    types::{Collection, CollectionId, FaceId, FaceRecord, Match, MatchedPerson, Page, PageRequest, Person, PersonId},
 };
+
+/// A page from rows, of which one more was asked for than the page holds.
+pub(crate) fn to_page<T>(
+    items: impl Iterator<Item = Result<T>>,
+    page: PageRequest,
+    id: impl Fn(&T) -> Uuid,
+) -> Result<Page<T>> {
+    let mut items = items.collect::<Result<Vec<T>>>()?;
+    let more = items.len() > page.limit as usize;
+    items.truncate(page.limit as usize);
+    let next = if more { items.last().map(id) } else { None };
+    Ok(Page { items, next })
+}
 
 /// Stands between the models of a face in one column; no name holds it.
 pub(super) const SEPARATOR: &str = "\u{1f}";

@@ -136,6 +136,7 @@ async fn first_answer(tx: &mut Tx, principal: &str, idempotency: &Idempotency) -
                 Some("collection") => "collection",
                 Some("face") => "face",
                 Some("session") => "session",
+                Some("user") => "user",
                 _ => "person",
             };
             Err(StoreError::NotFound { kind, id: id.to_owned() })

@@ -1,6 +1,6 @@
 //! The embedded store: one SQLite file in the user's data folder, one writer at a time, an exact search in memory.
 
-use std::{fs::File, sync::Arc, time::Duration};
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
     Sqlite, Transaction,
@@ -18,24 +18,80 @@ use crate::{
     options::StoreOptions,
 };
 
+mod backup;
+mod dialect;
 mod folder;
+mod health;
 mod index;
 mod seal;
 mod search;
 mod time;
 mod vectors;
 
+#[path = "../shared/accounts.rs"]
+mod accounts;
+#[path = "../shared/api_keys.rs"]
+mod api_keys;
+#[path = "../shared/audit.rs"]
+mod audit;
+#[path = "../shared/collections.rs"]
+mod collections;
+#[path = "../shared/config.rs"]
+mod config;
+#[path = "../shared/consistency.rs"]
+mod consistency;
+#[path = "../shared/counts.rs"]
+mod counts;
+#[path = "../shared/detections.rs"]
+mod detections;
+#[path = "../shared/embeddings.rs"]
+mod embeddings;
+#[path = "../shared/erase.rs"]
+mod erase;
+#[path = "../shared/erase_history.rs"]
+mod erase_history;
+#[path = "../shared/export.rs"]
+mod export;
+#[path = "../shared/faces.rs"]
+mod faces;
+#[path = "../shared/filter.rs"]
+mod filter;
+#[path = "../shared/gallery.rs"]
+mod gallery;
+#[path = "../shared/history.rs"]
+mod history;
+#[path = "../shared/hold.rs"]
+mod hold;
+#[path = "../shared/jobs.rs"]
+mod jobs;
+#[path = "../shared/logins.rs"]
+mod logins;
+#[path = "../shared/operations.rs"]
+mod operations;
+#[path = "../shared/persons.rs"]
+mod persons;
+#[path = "../shared/retention.rs"]
+mod retention;
 #[path = "../shared/rows.rs"]
 mod rows;
+#[path = "../shared/sessions.rs"]
+mod sessions;
+#[path = "../shared/usage.rs"]
+mod usage;
+#[path = "../shared/users.rs"]
+mod users;
 #[path = "../shared/write.rs"]
 mod write;
 
-pub(crate) use folder::{FILE, lock};
+pub(crate) use backup::{applied_migrations, backup, migrate, restore};
+use folder::{FILE, lock};
 use index::{Change, Index};
 pub(crate) use time::Time;
 
 pub(crate) type Db = Sqlite;
 pub(crate) type DbRow = SqliteRow;
+/// A vector as a column holds it.
+pub(crate) type StoredVector = Vec<u8>;
 pub(crate) type Backend = SqliteStore;
 
 /// How long a request waits for a connection or for the writer.
@@ -50,8 +106,8 @@ pub(crate) struct SqliteStore {
     index: Arc<Index>,
     cipher: Option<Cipher>,
     options: StoreOptions,
-    /// Keeps other processes out of the folder as long as it is open.
-    _lock: File,
+    /// Keeps other processes out of the folder until the store is closed.
+    lock: File,
 }
 
 /// A transaction, with what it will change in the index. Undone when dropped.
@@ -69,20 +125,7 @@ impl SqliteStore {
         folder::make(&options.folder)?;
         let lock = lock(&options.folder)?;
         let file = options.folder.join(FILE);
-        let connect = SqliteConnectOptions::new()
-            .filename(&file)
-            .create_if_missing(true)
-            // Three vectors of 512 floats fill a page; of the usual size only one would fit.
-            .page_size(8192)
-            .journal_mode(SqliteJournalMode::Wal)
-            // The write-ahead log reaches the disk before a commit returns: an acknowledged change survives a power cut.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5))
-            // Deleted rows are overwritten, not only unlinked.
-            .pragma("secure_delete", "ON")
-            .pragma("journal_size_limit", "67108864")
-            .optimize_on_close(true, None);
+        let connect = connect_options(&file);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(WAIT)
@@ -106,15 +149,7 @@ impl SqliteStore {
             .await?;
         let cipher = seal::agree(&writer, options.encryption.as_ref()).await?;
         let index = Arc::new(index::load(&readers, cipher.as_ref()).await?);
-        Ok(Self {
-            readers,
-            writer,
-            turn: Arc::new(Mutex::new(())),
-            index,
-            cipher,
-            options: options.clone(),
-            _lock: lock,
-        })
+        Ok(Self { readers, writer, turn: Arc::new(Mutex::new(())), index, cipher, options: options.clone(), lock })
     }
 
     /// Connections for reading.
@@ -157,6 +192,28 @@ impl SqliteStore {
         });
         task.await.map_err(|_| StoreError::Unavailable { reason: "the commit was cut off".to_owned(), source: None })?
     }
+}
+
+fn connect_options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        // Three vectors of 512 floats fill a page; of the usual size only one would fit.
+        .page_size(8192)
+        .journal_mode(SqliteJournalMode::Wal)
+        // The write-ahead log reaches the disk before a commit returns: an acknowledged change survives a power cut.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        // Deleted rows are overwritten, not only unlinked.
+        .pragma("secure_delete", "ON")
+        .pragma("journal_size_limit", "67108864")
+        .optimize_on_close(true, None)
+}
+
+/// Which of a collection's rows of counts a change adds to: one is enough for one writer.
+fn slot() -> i16 {
+    0
 }
 
 impl Tx {
