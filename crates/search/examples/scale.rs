@@ -68,6 +68,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     println!("processor: {}", processor());
     println!("load of the machine before: {}", read("/proc/loadavg").split(' ').next().unwrap_or("unknown"));
     println!("kernel: {}, {} components, k = {K}", Matrix::new(1).kernel(), DIMENSION);
+    println!("CPU ms: processor time per search on all cores; by the number of cores, the time on a machine at rest");
     println!();
     println!(
         "| faces | at least | insert/s | p50 ms | p99 ms | max ms | CPU ms | candidates | scoring p99 ms | RSS MiB | recall@10 |"

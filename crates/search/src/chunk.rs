@@ -1,7 +1,7 @@
 //! A run of rows, each array contiguous and small enough to grow without moving the whole gallery.
 
 use crate::line::Line;
-use crate::quantize::Bounds;
+use crate::quantize::{Bounds, Quantized};
 
 /// Rows per chunk: with 512 components each plane takes 2 MiB.
 pub(crate) const ROWS: usize = 8192;
@@ -15,14 +15,6 @@ pub(crate) struct Chunk {
     pub scale: Vec<f32>,
     pub coarse: Vec<f32>,
     pub fine: Vec<f32>,
-}
-
-/// A row on its way into a chunk, or from one to another.
-pub(crate) struct Row {
-    pub key: u128,
-    pub upper: Vec<Line<u8>>,
-    pub lower: Vec<Line<u8>>,
-    pub bounds: Bounds,
 }
 
 impl Chunk {
@@ -42,8 +34,8 @@ impl Chunk {
         self.keys.len()
     }
 
-    pub(crate) fn push(&mut self, row: &Row) {
-        self.keys.push(row.key);
+    pub(crate) fn push(&mut self, key: u128, row: &Quantized) {
+        self.keys.push(key);
         self.upper.extend_from_slice(&row.upper);
         self.lower.extend_from_slice(&row.lower);
         self.scale.push(row.bounds.scale);
@@ -52,9 +44,9 @@ impl Chunk {
     }
 
     /// Overwrites the row at `index`.
-    pub(crate) fn set(&mut self, index: usize, row: &Row) {
+    pub(crate) fn set(&mut self, index: usize, key: u128, row: &Quantized) {
         let lines = row.upper.len();
-        self.keys[index] = row.key;
+        self.keys[index] = key;
         self.upper[index * lines..][..lines].copy_from_slice(&row.upper);
         self.lower[index * lines..][..lines].copy_from_slice(&row.lower);
         self.scale[index] = row.bounds.scale;
@@ -62,16 +54,12 @@ impl Chunk {
         self.fine[index] = row.bounds.fine;
     }
 
-    /// Takes the last row; `None` if there is none.
-    pub(crate) fn pop(&mut self) -> Option<Row> {
+    /// Takes the last row with its key; `None` if there is none.
+    pub(crate) fn pop(&mut self) -> Option<(u128, Quantized)> {
         let key = self.keys.pop()?;
         let start = self.keys.len() * (self.upper.len() / (self.keys.len() + 1));
-        Some(Row {
-            key,
-            upper: self.upper.split_off(start),
-            lower: self.lower.split_off(start),
-            bounds: Bounds { scale: self.scale.pop()?, coarse: self.coarse.pop()?, fine: self.fine.pop()? },
-        })
+        let bounds = Bounds { scale: self.scale.pop()?, coarse: self.coarse.pop()?, fine: self.fine.pop()? };
+        Some((key, Quantized { upper: self.upper.split_off(start), lower: self.lower.split_off(start), bounds }))
     }
 
     /// Bytes held, counted by capacity.

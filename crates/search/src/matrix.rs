@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::SearchError;
-use crate::chunk::{Chunk, ROWS, Row};
+use crate::chunk::{Chunk, ROWS};
 use crate::kernel::{self, Kernel};
 use crate::quantize::quantize_row;
 
@@ -88,20 +88,19 @@ impl Matrix {
     /// A vector of another length, or with a component that is not finite, or of zeros only; a full matrix. The matrix
     /// is unchanged then.
     pub fn insert(&mut self, key: u128, vector: &[f32]) -> Result<(), SearchError> {
-        let (upper, lower, bounds) = quantize_row(self.dimension, vector)?;
-        let row = Row { key, upper, lower, bounds };
+        let row = quantize_row(self.dimension, vector)?;
         if let Some(&at) = self.rows.get(&key) {
             let (chunk, index) = place(at);
-            self.chunks[chunk].set(index, &row);
+            self.chunks[chunk].set(index, key, &row);
             return Ok(());
         }
         let at = u32::try_from(self.rows.len()).ok().filter(|&at| at < u32::MAX).ok_or(SearchError::Full)?;
         match self.chunks.last_mut().filter(|chunk| chunk.len() < ROWS) {
-            Some(chunk) => chunk.push(&row),
+            Some(chunk) => chunk.push(key, &row),
             None => {
                 let first = self.chunks.is_empty();
                 let mut chunk = if first { Chunk::default() } else { Chunk::full_size(row.upper.len()) };
-                chunk.push(&row);
+                chunk.push(key, &row);
                 self.chunks.push(chunk);
             }
         }
@@ -112,14 +111,14 @@ impl Matrix {
     /// Drops the vector held under `key`; whether there was one. The last row takes its place.
     pub fn remove(&mut self, key: u128) -> bool {
         let Some(at) = self.rows.remove(&key) else { return false };
-        let Some(last) = self.chunks.last_mut().and_then(Chunk::pop) else { return false };
+        let Some((last, row)) = self.chunks.last_mut().and_then(Chunk::pop) else { return false };
         if self.chunks.last().is_some_and(|chunk| chunk.len() == 0) {
             self.chunks.pop();
         }
-        if last.key != key {
+        if last != key {
             let (chunk, index) = place(at);
-            self.chunks[chunk].set(index, &last);
-            self.rows.insert(last.key, at);
+            self.chunks[chunk].set(index, last, &row);
+            self.rows.insert(last, at);
         }
         true
     }

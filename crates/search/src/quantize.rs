@@ -22,7 +22,7 @@ const SLACK: f64 = 1e-9;
 const MIDDLE: f64 = 7.5 - 128.0;
 
 /// The largest magnitude of a probe's integers: 127 * 128 + 63, so that both digits fit in a signed byte.
-const PROBE_LIMIT: f64 = 16_319.0;
+const PROBE_LIMIT: i32 = 16_319;
 
 /// The cosine of two vectors, summed in 64 bits; `None` if the lengths differ or either has no direction.
 ///
@@ -77,6 +77,14 @@ fn largest(vector: &[f64]) -> f64 {
     vector.iter().fold(0.0, |most, x| x.abs().max(most))
 }
 
+/// `x` as the nearest integer, of two the one farther from zero, for a magnitude below 2^31.
+///
+/// `f64::round` is a call into the mathematical library on processors before SSE 4.1, for which we build.
+#[inline]
+fn nearest(x: f64) -> i32 {
+    (x + 0.5_f64.copysign(x)) as i32
+}
+
 /// The next 32-bit float that is not below `x`, for `x >= 0`.
 fn round_up(x: f64) -> f32 {
     let near = x as f32;
@@ -94,57 +102,84 @@ pub(crate) struct Bounds {
     pub coarse: f32,
 }
 
+/// A row as it is stored.
+pub(crate) struct Quantized {
+    /// The upper halves of the bytes.
+    pub upper: Vec<Line<u8>>,
+    /// The lower halves.
+    pub lower: Vec<Line<u8>>,
+    pub bounds: Bounds,
+}
+
 /// Quantizes `vector` into the two planes of a row.
-pub(crate) fn quantize_row(
-    dimension: usize,
-    vector: &[f32],
-) -> Result<(Vec<Line<u8>>, Vec<Line<u8>>, Bounds), SearchError> {
+pub(crate) fn quantize_row(dimension: usize, vector: &[f32]) -> Result<Quantized, SearchError> {
     let unit = unit(dimension, vector)?;
-    let scale = (largest(&unit) / 127.0) as f32;
-    let step = f64::from(scale);
-    // Components beyond the dimension meet zeros of the probe; 0x88 is the middle all the same.
-    let mut upper = vec![Line([0x88_u8; LANES]); lines(dimension)];
-    let mut lower = vec![Line([0x00_u8; LANES]); lines(dimension)];
+    let most = largest(&unit);
+    let scale = (most / 127.0) as f32;
+    let (step, steps) = (f64::from(scale), 127.0 / most);
+    // Components beyond the dimension meet zeros of the probe, so any byte will do.
+    let mut bytes = vec![128_u8; lines(dimension) * COMPONENTS];
     let (mut fine, mut coarse) = (0.0, 0.0);
-    for (i, &x) in unit.iter().enumerate() {
-        let byte = (x / step).round().clamp(-127.0, 127.0) as i32 + 128;
-        let (up, low) = ((byte >> 4) as u8, (byte & 15) as u8);
-        fine += (x - step * f64::from(byte - 128)).powi(2);
-        coarse += (x - step * (16.0 * f64::from(up) + MIDDLE)).powi(2);
-        let (line, lane) = (i / COMPONENTS, i % COMPONENTS);
-        let (lane, shift) = if lane < LANES { (lane, 0) } else { (lane - LANES, 4) };
-        let keep = 0xf0_u8 >> shift;
-        upper[line].0[lane] = upper[line].0[lane] & keep | up << shift;
-        lower[line].0[lane] = lower[line].0[lane] & keep | low << shift;
+    for (byte, &x) in bytes.iter_mut().zip(&unit) {
+        let integer = nearest((x * steps).clamp(-127.0, 127.0)) + 128;
+        *byte = integer as u8;
+        fine += (x - step * f64::from(integer - 128)).powi(2);
+        coarse += (x - step * (f64::from(integer & !15) + MIDDLE)).powi(2);
+    }
+    let (mut upper, mut lower) = (Vec::with_capacity(lines(dimension)), Vec::with_capacity(lines(dimension)));
+    for line in bytes.as_chunks::<COMPONENTS>().0 {
+        let (first, second) = line.split_at(LANES);
+        upper.push(Line(std::array::from_fn(|i| first[i] >> 4 | second[i] & 0xf0)));
+        lower.push(Line(std::array::from_fn(|i| first[i] & 15 | second[i] << 4)));
     }
     let bounds = Bounds { scale, fine: round_up(fine.sqrt() + SLACK), coarse: round_up(coarse.sqrt() + SLACK) };
-    Ok((upper, lower, bounds))
+    Ok(Quantized { upper, lower, bounds })
 }
 
 /// A probe as integers of two digits, `p = 128 * major + minor`, both signed bytes.
 pub(crate) struct Probe {
     pub major: Vec<Line<i8>>,
     pub minor: Vec<Line<i8>>,
+    /// What the coarse pass needs beside the major digits.
+    pub coarse_bound: CoarseBound,
     /// Sum of the integers.
     sum: i64,
-    /// Sum of the major digits, times [`MIDDLE`].
-    middle_sum: f64,
     /// Cosine units per step of an integer.
     step: f64,
-    /// Norm of what both digits leave out, and of what the major ones alone leave out.
-    fine: f64,
-    coarse: f64,
+    /// Norm of what both digits leave out.
+    error: f64,
+}
+
+/// Turns a sum over upper halves times major digits into the most that the cosine can be.
+pub(crate) struct CoarseBound {
+    /// Sum of the major digits times the middle of what the lower halves can be.
+    pub middle_sum: f64,
+    /// Cosine units per step of a major digit.
+    pub unit: f64,
+    /// Norm of what the major digits leave out.
+    pub error: f64,
+}
+
+impl CoarseBound {
+    /// The most that the cosine can be, for a row of this scale and coarse residual.
+    #[inline]
+    pub(crate) fn high(&self, dot: i32, scale: f32, residual: f32) -> f64 {
+        // The integers and halves are below 2^53, so 64-bit floats hold them exactly.
+        let dot = 16.0 * f64::from(dot) + self.middle_sum;
+        let residual = f64::from(residual);
+        self.unit * f64::from(scale) * dot + (1.0 + self.error) * residual + self.error
+    }
 }
 
 impl Probe {
     pub(crate) fn new(dimension: usize, vector: &[f32]) -> Result<Self, SearchError> {
         let unit = unit(dimension, vector)?;
-        let step = largest(&unit) / PROBE_LIMIT;
+        let step = largest(&unit) / f64::from(PROBE_LIMIT);
         let mut major = vec![Line([0_i8; LANES]); 2 * lines(dimension)];
         let mut minor = major.clone();
         let (mut major_sum, mut sum, mut fine, mut coarse) = (0_i64, 0_i64, 0.0, 0.0);
         for (i, &x) in unit.iter().enumerate() {
-            let integer = (x / step).round().clamp(-PROBE_LIMIT, PROBE_LIMIT) as i64;
+            let integer = i64::from(nearest(x / step).clamp(-PROBE_LIMIT, PROBE_LIMIT));
             let high = (integer + 64) >> 7;
             fine += (x - step * integer as f64).powi(2);
             coarse += (x - step * (128 * high) as f64).powi(2);
@@ -153,17 +188,9 @@ impl Probe {
             major[i / LANES].0[i % LANES] = high as i8;
             minor[i / LANES].0[i % LANES] = (integer - 128 * high) as i8;
         }
-        let middle_sum = MIDDLE * major_sum as f64;
-        Ok(Self { major, minor, sum, middle_sum, step, fine: fine.sqrt() + SLACK, coarse: coarse.sqrt() + SLACK })
-    }
-
-    /// The most that the cosine can be, given the sum over upper halves times major digits.
-    #[inline]
-    pub(crate) fn coarse_high(&self, dot: i32, scale: f32, residual: f32) -> f64 {
-        // Integers and halves below 2^53, so 64-bit floats hold them exactly.
-        let dot = 16.0 * f64::from(dot) + self.middle_sum;
-        let residual = f64::from(residual);
-        128.0 * self.step * f64::from(scale) * dot + (1.0 + residual) * self.coarse + residual
+        let coarse_bound =
+            CoarseBound { middle_sum: MIDDLE * major_sum as f64, unit: 128.0 * step, error: coarse.sqrt() + SLACK };
+        Ok(Self { major, minor, coarse_bound, sum, step, error: fine.sqrt() + SLACK })
     }
 
     /// Between what the cosine lies, given the sums over bytes times major and times minor digits.
@@ -172,7 +199,7 @@ impl Probe {
         let dot = 128 * i64::from(major) + i64::from(minor) - 128 * self.sum;
         let residual = f64::from(residual);
         let middle = self.step * f64::from(scale) * dot as f64;
-        let error = (1.0 + residual) * self.fine + residual;
+        let error = (1.0 + residual) * self.error + residual;
         ((middle - error).max(-1.0), (middle + error).min(1.0))
     }
 }

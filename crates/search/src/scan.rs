@@ -9,7 +9,7 @@ use crate::quantize::Probe;
 use crate::{Matrix, SearchError};
 
 /// Rows whose upper halves are read in one go: with 512 components they fit in the innermost cache.
-const BLOCK: usize = 64;
+const BLOCK: usize = u64::BITS as usize;
 
 /// A row that may be among the nearest, and the bounds of its cosine to the probe.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -109,7 +109,6 @@ impl Scan<'_> {
         let kernel = self.matrix.kernel;
         let lines = self.probe.major.len() / 2;
         let mut dots = [0; BLOCK];
-        let mut left = Vec::with_capacity(BLOCK);
         let mut lows = Vec::with_capacity(BLOCK);
         for start in (0..chunk.len()).step_by(BLOCK) {
             let rows = start..chunk.len().min(start + BLOCK);
@@ -117,18 +116,14 @@ impl Scan<'_> {
             (kernel.coarse)(&chunk.upper[rows.start * lines..rows.end * lines], &self.probe.major, dots);
 
             let floor = self.best.floor();
-            left.clear();
-            for ((row, &dot), (&scale, &residual)) in
-                rows.clone().zip(&*dots).zip(chunk.scale[rows.clone()].iter().zip(&chunk.coarse[rows.clone()]))
-            {
-                if self.probe.coarse_high(dot, scale, residual) >= floor {
-                    prefetch(&chunk.lower[row * lines..(row + 1) * lines]);
-                    left.push(row);
-                }
+            let (scales, residuals) = (&chunk.scale[rows.clone()], &chunk.coarse[rows.clone()]);
+            let passing = (kernel.passing)(dots, scales, residuals, &self.probe.coarse_bound, floor);
+            for row in Bits(passing).map(|bit| rows.start + bit) {
+                prefetch(&chunk.lower[row * lines..(row + 1) * lines]);
             }
 
             lows.clear();
-            for &row in &left {
+            for row in Bits(passing).map(|bit| rows.start + bit) {
                 if self.allowed.is_some_and(|allowed| !allowed(chunk.keys[row])) {
                     continue;
                 }
@@ -147,5 +142,18 @@ impl Scan<'_> {
                 self.best.offer(&lows);
             }
         }
+    }
+}
+
+/// The places of the bits that are set, lowest first.
+struct Bits(u64);
+
+impl Iterator for Bits {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let place = (self.0 != 0).then(|| self.0.trailing_zeros() as usize)?;
+        self.0 &= self.0 - 1;
+        Some(place)
     }
 }

@@ -146,7 +146,7 @@ fn vectors_made_to_be_hard() {
                 6 => x.iter_mut().enumerate().for_each(|(i, x)| *x = if i == 0 { 127.0 } else { 0.5 }),
                 7 => x.iter_mut().enumerate().for_each(|(i, x)| *x = if i == 0 { -127.0 } else { 7.5 }),
                 // All components equal: sums as large as they get.
-                8 => x.fill(if index % 2 == 0 { 1.0 } else { -1.0 }),
+                8 => x.fill([1.0, -1.0][index % 2]),
                 _ => {}
             }
             vectors.insert(key, x);

@@ -3,18 +3,21 @@
 #![expect(unsafe_code, reason = "instructions that only some processors have")]
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_shuffle_epi32, _mm256_add_epi16, _mm256_add_epi32,
-    _mm256_and_si256, _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_cvtepu8_epi16, _mm256_extracti128_si256,
-    _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16,
-    _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srli_epi16,
+    __m128i, __m256i, _MM_HINT_T0, _mm_add_epi32, _mm_cvtsi128_si32, _mm_prefetch, _mm_shuffle_epi32, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_cvtepu8_epi16,
+    _mm256_extracti128_si256, _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_or_si256,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srli_epi16,
 };
 
-use super::Kernel;
+use super::{Kernel, portable};
 use crate::line::Line;
+
+/// How far before its use a line is asked for, in lines: the processor's own foresight ends with each page.
+const AHEAD: usize = 64;
 
 /// This version, where the processor has the instructions.
 pub(super) fn kernel() -> Option<Kernel> {
-    is_x86_feature_detected!("avx2").then_some(Kernel { name: "avx2", coarse, fine })
+    is_x86_feature_detected!("avx2").then_some(Kernel { name: "avx2", coarse, passing: portable::passing, fine })
 }
 
 fn coarse(rows: &[Line<u8>], probe: &[Line<i8>], dots: &mut [i32]) {
@@ -54,6 +57,9 @@ fn coarse_avx2(rows: &[Line<u8>], probe: &[Line<i8>], dots: &mut [i32]) {
     for (row, dot) in rows.chunks_exact(lines).zip(dots) {
         let mut total = _mm256_setzero_si256();
         for (line, pair) in row.iter().zip(probe.as_chunks::<2>().0) {
+            let ahead = std::ptr::from_ref(line).wrapping_add(AHEAD);
+            // Addresses that are not there are ignored.
+            _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
             let (bytes, low, high) = (load(line), load(&pair[0]), load(&pair[1]));
             let mut products = _mm256_setzero_si256();
             for i in 0..2 {
@@ -77,7 +83,8 @@ fn fine_avx2(upper: &[Line<u8>], lower: &[Line<u8>], major: &[Line<i8>], minor: 
     let digits = major.as_chunks::<2>().0.iter().zip(minor.as_chunks::<2>().0);
     for ((up, low), (major, minor)) in upper.iter().zip(lower).zip(digits) {
         let (up, low) = (load(up), load(low));
-        let (major, minor) = (major.each_ref().map(|line| load(line)), minor.each_ref().map(|line| load(line)));
+        let major = [load(&major[0]), load(&major[1])];
+        let minor = [load(&minor[0]), load(&minor[1])];
         for i in 0..2 {
             // Shifts go over pairs of bytes; masked as they are, no bit reaches the neighbour.
             let first = _mm256_or_si256(

@@ -9,11 +9,15 @@ mod avx512;
 mod portable;
 
 use crate::line::Line;
+use crate::quantize::CoarseBound;
 
 /// Sums of the upper halves of some rows times the probe's major digits, one per row, into `dots`.
 ///
 /// `rows` holds `dots.len()` rows of `probe.len() / 2` lines.
 pub(crate) type Coarse = fn(rows: &[Line<u8>], probe: &[Line<i8>], dots: &mut [i32]);
+
+/// Which of at most 64 rows can reach `floor`, by their coarse sums: one bit each, the first row's lowest.
+pub(crate) type Passing = fn(dots: &[i32], scales: &[f32], residuals: &[f32], bound: &CoarseBound, floor: f64) -> u64;
 
 /// Sums of one row's bytes times the probe's major digits, and times its minor digits.
 pub(crate) type Fine = fn(upper: &[Line<u8>], lower: &[Line<u8>], major: &[Line<i8>], minor: &[Line<i8>]) -> (i32, i32);
@@ -24,11 +28,13 @@ pub(crate) struct Kernel {
     /// Name for diagnostics.
     pub name: &'static str,
     pub coarse: Coarse,
+    pub passing: Passing,
     pub fine: Fine,
 }
 
 /// Runs everywhere; the compiler vectorises it for the least processor it builds for.
-const PORTABLE: Kernel = Kernel { name: "portable", coarse: portable::coarse, fine: portable::fine };
+const PORTABLE: Kernel =
+    Kernel { name: "portable", coarse: portable::coarse, passing: portable::passing, fine: portable::fine };
 
 /// Every version that this processor can run, the fastest first.
 pub(crate) fn available() -> impl Iterator<Item = Kernel> {
@@ -64,6 +70,7 @@ mod tests {
 
     use super::{PORTABLE, available};
     use crate::line::{LANES, Line};
+    use crate::quantize::Probe;
 
     fn bytes(rng: &mut Rng, count: usize, extreme: bool) -> Vec<Line<u8>> {
         let byte = |rng: &mut Rng| if extreme { [0, 15, 240, 255][rng.usize(..4)] } else { rng.u8(..) };
@@ -118,6 +125,32 @@ mod tests {
                         assert_eq!(dots[row], by_major.0, "{of}");
                         assert_eq!((kernel.fine)(up, low, &major, &minor), (by_major.1, by_minor.1), "{of}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_versions_pass_the_same_rows() {
+        let mut rng = Rng::with_seed(12);
+        for rows in (0..=20).chain([63, 64]) {
+            let probe: Vec<f32> = (0..512).map(|_| rng.f32() - 0.3).collect();
+            let bound = Probe::new(512, &probe).unwrap().coarse_bound;
+            let dots: Vec<i32> = (0..rows).map(|_| rng.i32(-100_000..100_000)).collect();
+            let scales: Vec<f32> = (0..rows).map(|_| rng.f32() / 512.0).collect();
+            let residuals: Vec<f32> = (0..rows).map(|_| rng.f32() / 5.0).collect();
+            let highs: Vec<f64> = (0..rows).map(|i| bound.high(dots[i], scales[i], residuals[i])).collect();
+            let mut sorted = highs.clone();
+            sorted.sort_by(f64::total_cmp);
+            for share in [0.0, 0.3, 0.5, 0.9] {
+                // Between two of them, so that the last bit of rounding decides nothing.
+                let at = (rows as f64 * share) as usize;
+                let floor = sorted.get(at).map_or(0.0, |high| high - 1e-9);
+                let expected = highs.iter().rev().fold(0_u64, |bits, high| bits << 1 | u64::from(*high >= floor));
+                for kernel in available() {
+                    let passing = (kernel.passing)(&dots, &scales, &residuals, &bound, floor);
+                    assert_eq!(passing, expected, "{}, {rows} rows", kernel.name);
+                    assert_eq!(passing.count_ones() as usize, rows - at.min(rows), "{}", kernel.name);
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Plain loops over whole lines, shaped so that the compiler vectorises them.
 
 use crate::line::{LANES, Line};
+use crate::quantize::CoarseBound;
 
 pub(super) fn coarse(rows: &[Line<u8>], probe: &[Line<i8>], dots: &mut [i32]) {
     let lines = probe.len() / 2;
@@ -10,14 +11,21 @@ pub(super) fn coarse(rows: &[Line<u8>], probe: &[Line<i8>], dots: &mut [i32]) {
         for (line, pair) in row.iter().zip(probe.as_chunks::<2>().0) {
             for i in 0..LANES {
                 let byte = line.0[i];
-                // At most 2 * 15 * 127, so 16 bits hold it.
-                let product =
-                    i16::from(byte & 15) * i16::from(pair[0].0[i]) + i16::from(byte >> 4) * i16::from(pair[1].0[i]);
-                sum += i32::from(product);
+                sum += i32::from(byte & 15) * i32::from(pair[0].0[i]);
+                sum += i32::from(byte >> 4) * i32::from(pair[1].0[i]);
             }
         }
         *dot = sum;
     }
+}
+
+pub(super) fn passing(dots: &[i32], scales: &[f32], residuals: &[f32], bound: &CoarseBound, floor: f64) -> u64 {
+    assert!(dots.len() <= LANES && scales.len() == dots.len() && residuals.len() == dots.len());
+    let mut passing = 0;
+    for (i, ((&dot, &scale), &residual)) in dots.iter().zip(scales).zip(residuals).enumerate() {
+        passing |= u64::from(bound.high(dot, scale, residual) >= floor) << i;
+    }
+    passing
 }
 
 pub(super) fn fine(upper: &[Line<u8>], lower: &[Line<u8>], major: &[Line<i8>], minor: &[Line<i8>]) -> (i32, i32) {
