@@ -203,3 +203,64 @@ impl Probe {
         ((middle - error).max(-1.0), (middle + error).min(1.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::{MIDDLE, Probe, Quantized, cosine, quantize_row};
+    use crate::kernel;
+    use crate::line::{COMPONENTS, LANES};
+
+    const DIMENSION: usize = 300;
+
+    /// The row as its upper halves alone tell it, and as both halves tell it.
+    fn told(row: &Quantized) -> (Vec<f64>, Vec<f64>) {
+        let scale = f64::from(row.bounds.scale);
+        let half = |plane: &[crate::line::Line<u8>], i: usize| {
+            let (line, lane) = (i / COMPONENTS, i % COMPONENTS);
+            f64::from(plane[line].0[lane % LANES] >> (4 * (lane / LANES)) & 15)
+        };
+        (0..DIMENSION)
+            .map(|i| {
+                let upper = 16.0 * half(&row.upper, i);
+                (scale * (upper + MIDDLE), scale * (upper + half(&row.lower, i) - 128.0))
+            })
+            .unzip()
+    }
+
+    /// Bounds hold even for probes that point to where the row was rounded, which is the worst that can be.
+    #[test]
+    fn bounds_hold_in_the_worst_direction() {
+        let kernel = kernel::detect();
+        let mut rng = Rng::with_seed(21);
+        for round in 0..300 {
+            let row: Vec<f32> = (0..DIMENSION).map(|_| rng.f32() - 0.5).collect();
+            let norm = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+            let quantized = quantize_row(DIMENSION, &row).unwrap();
+            let (coarse, fine) = told(&quantized);
+            let told = if round % 2 == 0 { &coarse } else { &fine };
+            let sign = [1.0, -1.0][round / 2 % 2];
+            let probe: Vec<f32> =
+                row.iter().zip(told).map(|(&x, told)| (sign * (f64::from(x) / norm - told)) as f32).collect();
+
+            let exact = cosine(&row, &probe).unwrap();
+            let probe = Probe::new(DIMENSION, &probe).unwrap();
+            let mut dot = [0];
+            (kernel.coarse)(&quantized.upper, &probe.major, &mut dot);
+            let bounds = quantized.bounds;
+            let most = probe.coarse_bound.high(dot[0], bounds.scale, bounds.coarse);
+            assert!(exact <= most, "{exact} is above {most}");
+            let sums = (kernel.fine)(&quantized.upper, &quantized.lower, &probe.major, &probe.minor);
+            let (low, high) = probe.fine(sums, bounds.scale, bounds.fine);
+            assert!(low <= exact && exact <= high, "{exact} is not within {low} and {high}");
+            // The worst case comes close, so the bounds are not wider than they must be.
+            match round % 4 {
+                0 => assert!(most - exact < 0.03, "{most} is far above {exact}"),
+                1 => assert!(high - exact < 0.001, "{high} is far above {exact}"),
+                3 => assert!(exact - low < 0.001, "{low} is far below {exact}"),
+                _ => {}
+            }
+        }
+    }
+}
