@@ -1,5 +1,9 @@
 //! What `facesocial serve` can be told: flags, their environment variables, their defaults.
 
+mod access;
+mod data;
+mod secret;
+
 use std::{
     fmt,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -12,6 +16,11 @@ use anyhow::Context;
 use clap::Args;
 use facesocial_types::Service;
 
+pub use self::{
+    access::{AccessArgs, AccessConfig, Switch},
+    data::{KeepArgs, Keeping, StoreArgs, StoreConfig},
+    secret::Secret,
+};
 use crate::networks::NetworkArgs;
 
 const MIB: usize = 1024 * 1024;
@@ -22,14 +31,23 @@ pub struct ServeArgs {
     /// Which networks run.
     #[command(flatten)]
     pub networks: NetworkArgs,
+    /// Where people, faces and history are kept.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// What of analyses and faces is kept.
+    #[command(flatten)]
+    pub keep: KeepArgs,
+    /// Who may ask, and how often.
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// Services to run, separated by commas; all seven when left out.
     #[arg(long, env = "FACESOCIAL_SERVICES", value_name = "LIST", value_delimiter = ',')]
     pub services: Vec<Service>,
     /// Run the services without the gateway in front of them.
     #[arg(long, env = "FACESOCIAL_NO_GATEWAY")]
     pub no_gateway: bool,
-    /// Address to listen on. There is no authentication in this version: keep it on this machine, or put a proxy that
-    /// authenticates in front of it.
+    /// Address to listen on. Passwords, keys and photos cross the network as they are: away from this machine, put a proxy
+    /// with TLS in front.
     #[arg(long, env = "FACESOCIAL_BIND", value_name = "ADDR", default_value = "127.0.0.1")]
     pub bind: IpAddr,
     /// Port of the gateway; the services take the seven ports after 8000 whatever this is.
@@ -208,6 +226,12 @@ pub struct Config {
     pub listeners: Vec<(Role, SocketAddr)>,
     /// What a request may cost.
     pub limits: Limits,
+    /// Where people, faces and history are kept.
+    pub store: StoreConfig,
+    /// What of analyses and faces is kept.
+    pub keeping: Keeping,
+    /// Who may ask, and how often.
+    pub access: AccessConfig,
     /// Time to finish running requests after the signal to stop.
     pub shutdown_timeout: Duration,
 }
@@ -218,7 +242,8 @@ impl TryFrom<ServeArgs> for Config {
     /// Puts defaults and choices together.
     ///
     /// # Errors
-    /// A `--listen` for a service that does not run, or whose host is unknown; nothing left to run.
+    /// A `--listen` for a service that does not run, or whose host is unknown; a secret that cannot be read; an origin that
+    /// is none.
     fn try_from(args: ServeArgs) -> anyhow::Result<Self> {
         let mut services = if args.services.is_empty() { Service::ALL.to_vec() } else { args.services };
         services.sort();
@@ -252,6 +277,9 @@ impl TryFrom<ServeArgs> for Config {
                 request_timeout: args.request_timeout.into(),
                 upload_timeout: args.upload_timeout.into(),
             },
+            store: args.store.config()?,
+            keeping: args.keep.into(),
+            access: args.access.try_into()?,
             shutdown_timeout: args.shutdown_timeout.into(),
         })
     }

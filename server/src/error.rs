@@ -139,6 +139,8 @@ pub struct ApiError {
     pub detail: Cow<'static, str>,
     /// Further members of the problem document, for programs.
     pub members: Option<Box<Map<String, Value>>>,
+    /// Seconds after which the same request may succeed, where that is known better than by the code alone.
+    pub retry_after: Option<u32>,
 }
 
 /// Answer of a handler.
@@ -171,7 +173,14 @@ pub struct Problem {
 impl ApiError {
     /// An error with its sentence.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), members: None }
+        Self { code, detail: detail.into(), members: None, retry_after: None }
+    }
+
+    /// The error, with the seconds after which the same request may succeed.
+    #[must_use]
+    pub fn after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
     }
 
     /// The error with a further member of its problem document.
@@ -238,8 +247,11 @@ impl ApiError {
     pub fn response(&self, request_id: Option<&str>) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
         response.content_type("application/problem+json");
-        if let Some(seconds) = self.code.retry_after() {
+        if let Some(seconds) = self.retry_after.or(self.code.retry_after()) {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        if self.code == Code::Unauthenticated {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"facesocial\""));
         }
         response.json(self.problem(request_id))
     }
@@ -313,7 +325,10 @@ impl From<StoreError> for ApiError {
             StoreError::Invalid(_) => Code::InvalidInput,
             StoreError::Unavailable { reason, .. } => {
                 tracing::warn!(reason, "the database is not available");
-                return Self::new(Code::StoreUnavailable, "the database does not answer; try again with the same Idempotency-Key");
+                return Self::new(
+                    Code::StoreUnavailable,
+                    "the database does not answer; try again with the same Idempotency-Key",
+                );
             }
             other => return Self::internal(other),
         };

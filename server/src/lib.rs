@@ -1,5 +1,6 @@
 //! The server and command line of FaceSocial, as a library so that tests can start them.
 
+pub mod api;
 pub mod auth;
 pub mod cli;
 pub mod config;
@@ -18,4 +19,5 @@ pub mod services;
 pub mod startup;
 pub mod state;
 pub mod telemetry;
+pub mod usage;
 pub mod weights_dir;

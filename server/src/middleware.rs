@@ -1,19 +1,24 @@
 //! Around every request: its id, one log line, the headers that protect a browser, errors in one form.
 
+pub mod access;
+pub mod cors;
+pub mod rate;
+
 use actix_web::{
     Error, HttpMessage,
-    body::{BoxBody, MessageBody},
+    body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        Method, StatusCode,
+        Method,
         header::{self, HeaderName, HeaderValue},
     },
     middleware::Next,
     web,
 };
+use facesocial_store::NewApiUsage;
 use tracing::Instrument;
 
-use crate::{config::Role, error::ApiError, extract::RequestInfo, held::Held, state::State};
+use crate::{auth::Identity, config::Role, error::ApiError, extract::RequestInfo, held::Held, state::State};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -34,7 +39,7 @@ pub async fn envelope(
     let answer = next.call(req).instrument(span).await.map_err(|error| ApiError::of(&error))?;
     let mut response = as_problem(answer.map_into_boxed_body(), &info);
     decorate(response.headers_mut(), &info);
-    log(response.request(), response.status(), &info);
+    log(&response, &info);
     Ok(body.until_sent(response))
 }
 
@@ -51,8 +56,21 @@ fn as_problem(answer: ServiceResponse<BoxBody>, info: &RequestInfo) -> ServiceRe
         None => None,
     };
     match problem {
-        Some(problem) => answer.into_response(problem),
+        Some(mut problem) => {
+            carry(answer.headers(), problem.headers_mut());
+            answer.into_response(problem)
+        }
         None => answer,
+    }
+}
+
+/// What a browser needs to show an error to its page, and what is left of a limit, hold for an error as well.
+fn carry(from: &header::HeaderMap, to: &mut header::HeaderMap) {
+    for (name, value) in from {
+        let kept = ["access-control-", "ratelimit-"].iter().any(|prefix| name.as_str().starts_with(prefix));
+        if kept || *name == header::VARY {
+            to.append(name.clone(), value.clone());
+        }
     }
 }
 
@@ -69,22 +87,44 @@ fn decorate(headers: &mut header::HeaderMap, info: &RequestInfo) {
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
 }
 
-/// One line per request: nothing of what was sent but its method and the pattern of its path.
-fn log(request: &actix_web::HttpRequest, status: StatusCode, info: &RequestInfo) {
-    let took = info.started.elapsed();
-    if request.method() == Method::POST
-        && let (Some(state), Some(role)) = (request.app_data::<web::Data<State>>(), request.app_data::<Role>())
-        && let Some(counters) = state.counters(*role)
-    {
-        counters.add(took);
-    }
+/// One line per request, and one row: nothing of what was sent but its method and the pattern of its path.
+fn log(response: &ServiceResponse<BoxBody>, info: &RequestInfo) {
+    let (request, status, took) = (response.request(), response.status(), info.started.elapsed());
     let route = request.match_pattern();
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    if let Some(state) = request.app_data::<web::Data<State>>() {
+        if request.method() == Method::POST
+            && let Some(role) = request.app_data::<Role>()
+            && let Some(counters) = state.counters(*role)
+        {
+            counters.add(took);
+        }
+        // Probes, and whatever else is not for somebody in particular, are no use of the API.
+        if let (Some(identity), Some(route)) = (request.extensions().get::<Identity>(), &route) {
+            state.usage.add(NewApiUsage {
+                endpoint: route.clone(),
+                method: request.method().to_string(),
+                actor: identity.actor(),
+                request_size_bytes: content_length(request.headers()),
+                response_size_bytes: match response.response().body().size() {
+                    BodySize::Sized(bytes) => bytes,
+                    BodySize::None | BodySize::Stream => 0,
+                },
+                response_status: status.as_u16(),
+                processing_time_ms: duration_ms,
+            });
+        }
+    }
     tracing::info!(
         method = request.method().as_str(),
         route = route.as_deref().unwrap_or("unmatched"),
         status = status.as_u16(),
-        duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        duration_ms,
         request_id = info.id,
         "request"
     );
+}
+
+fn content_length(headers: &header::HeaderMap) -> u64 {
+    headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0)
 }

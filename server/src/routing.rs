@@ -1,6 +1,6 @@
 //! Resources that refuse other methods as such: 405, not 404.
 
-use actix_web::{FromRequest, Handler, Resource, Responder, web};
+use actix_web::{FromRequest, Handler, Resource, Responder, Route, web};
 
 use crate::error::{ApiError, ApiResult, Code};
 
@@ -23,6 +23,12 @@ where
     F::Output: Responder + 'static,
 {
     web::resource(path).route(web::post().to(handler)).default_service(web::to(|| async { refuse("POST") }))
+}
+
+/// A path that answers several methods, of which `allowed` tells: as `GET and POST`.
+pub fn resource(path: &str, allowed: &'static str, routes: impl IntoIterator<Item = Route>) -> Resource {
+    let resource = routes.into_iter().fold(web::resource(path), Resource::route);
+    resource.default_service(web::to(move || async move { refuse(allowed) }))
 }
 
 fn refuse(allowed: &str) -> ApiResult<String> {

@@ -4,26 +4,43 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
+    time::Duration,
 };
 
-use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, middleware::from_fn, web};
+use actix_web::{
+    App, HttpResponse, HttpServer,
+    dev::ServerHandle,
+    middleware::{Condition, from_fn},
+    web,
+};
 use anyhow::Context;
+use facesocial_store::StoreError;
+use facesocial_types::Service;
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::{
+    api,
+    auth::tokens,
     config::{Config, Role},
     error::{ApiError, ApiResult, Code},
     gateway,
-    middleware::envelope,
+    middleware::{access, cors, envelope, rate::Limiter},
     routing::get,
     services,
     state::{Loaded, State},
+    usage,
 };
 
 /// Threads per listener. They parse and wait; decoding and inference run on the compute pool.
 const WORKERS: usize = 1;
+/// Bytes that the cache of this process holds at most, where there is no Redis.
+const CACHE_BYTES: usize = 64 << 20;
+/// Time between attempts to reach the database.
+const RETRY: Duration = Duration::from_secs(2);
+/// Where the secret for tokens is kept unless one is given.
+const JWT_SECRET: &str = "secret.jwt";
 
 /// A server whose listeners are bound.
 pub struct Application {
@@ -49,20 +66,24 @@ impl Application {
     /// Binds all listeners; nothing is answered yet.
     ///
     /// # Errors
-    /// An address that is taken or not this machine's.
+    /// An address that is taken or not this machine's; no authentication on an address that others reach; an address of
+    /// Redis that is none.
     pub fn build(config: Config) -> anyhow::Result<Self> {
+        check_access(&config)?;
+        let redis = config.access.redis_url.as_ref().map(|url| url.expose());
+        let cache = facesocial_cache::open(redis, CACHE_BYTES).context("cannot use REDIS_URL")?;
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for (role, address) in &config.listeners {
             let listener = TcpListener::bind(address).with_context(|| {
                 format!("{role} cannot listen on {address}; choose another address with --listen {role}=HOST:PORT")
             })?;
             if !address.ip().is_loopback() {
-                tracing::warn!(service = %role, %address, "open to the network without authentication");
+                tracing::warn!(service = %role, %address, "open to the network without TLS; put a proxy with TLS in front");
             }
             listeners.push((*role, listener));
         }
         let addresses = listeners.iter().map(|(role, l)| Ok((*role, l.local_addr()?))).collect::<io::Result<_>>()?;
-        let state = web::Data::new(State::new(&config));
+        let state = web::Data::new(State::new(&config, cache));
         Ok(Self { config, listeners, addresses, state, stop: Stopper::default() })
     }
 
@@ -77,10 +98,11 @@ impl Application {
     }
 
     /// Answers requests until the process is told to stop, then lets those under way finish. While the networks are
-    /// loaded, probes are answered and everything else is 503.
+    /// loaded, probes are answered and everything else is 503; likewise what needs the database until that is reached.
     ///
     /// # Errors
-    /// The networks cannot be loaded or run; the system refuses a listener.
+    /// The networks cannot be loaded or run; the database is damaged, in use by another server or of another version; the
+    /// system refuses a listener.
     pub async fn run_until_stopped(self) -> anyhow::Result<()> {
         let Self { config, listeners, addresses, state, stop } = self;
         let servers = listeners
@@ -93,7 +115,9 @@ impl Application {
         }
         let running = try_join_all(servers);
         tokio::pin!(running);
-        let starting = load(config, state.clone());
+        let recording = usage::keep(&state);
+        tokio::pin!(recording);
+        let starting = async { tokio::try_join!(load(config.clone(), state.clone()), open(&config, &state)) };
         tokio::pin!(starting);
         let mut outcome = Ok(());
         let mut loaded = false;
@@ -101,9 +125,10 @@ impl Application {
             tokio::select! {
                 ended = &mut running => return Ok(ended.map(drop)?),
                 started = &mut starting, if !loaded => match started {
-                    Ok(()) => loaded = true,
+                    Ok(_) => { loaded = true; tracing::info!("ready") }
                     Err(error) => { outcome = Err(error); break }
                 },
+                () = &mut recording => {}
                 () = stop.0.notified() => break,
                 signal = signal() => { tracing::info!(signal = signal?, "stopping"); break }
             }
@@ -112,6 +137,10 @@ impl Application {
         // The servers must be driven while they drain.
         let stopping = join_all(handles.iter().map(|handle| handle.stop(outcome.is_ok())));
         let (_, ended) = futures_util::future::join(stopping, running).await;
+        if let Ok(store) = state.store() {
+            usage::flush(&state).await;
+            store.close().await;
+        }
         ended?;
         outcome
     }
@@ -123,7 +152,64 @@ async fn load(config: Config, state: web::Data<State>) -> anyhow::Result<()> {
     let load = move || -> anyhow::Result<Loaded> { Ok(Loaded::load(&config.networks.options(config.services)?)?) };
     let loaded = tokio::task::spawn_blocking(load).await.context("loading the networks panicked")??;
     state.set_loaded(loaded);
-    tracing::info!(duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "ready");
+    tracing::info!(duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "networks loaded");
+    Ok(())
+}
+
+/// Refuses to run without authentication where others could reach it.
+fn check_access(config: &Config) -> anyhow::Result<()> {
+    if config.access.auth {
+        return Ok(());
+    }
+    if let Some((role, address)) = config.listeners.iter().find(|(_, address)| !address.ip().is_loopback()) {
+        anyhow::bail!(
+            "--auth off is allowed only while every listener is on loopback, and {role} listens on {address}; leave \
+             authentication on, or listen on 127.0.0.1"
+        );
+    }
+    tracing::warn!("authentication is off: whoever runs a program on this machine may do everything");
+    Ok(())
+}
+
+/// Opens the store, and what is kept in it of access; again and again while the database does not answer.
+async fn open(config: &Config, state: &State) -> anyhow::Result<()> {
+    let started = std::time::Instant::now();
+    let mut told = false;
+    loop {
+        match try_open(config, state).await {
+            Ok(()) => break,
+            // The embedded database is files: what keeps them closed now does so later.
+            Err(StoreError::Unavailable { reason, .. }) if config.store.database_url.is_some() => {
+                if !told {
+                    tracing::warn!(reason, "the database does not answer; trying again until it does");
+                    told = true;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error) => return Err(anyhow::Error::new(error).context("cannot open the database")),
+        }
+    }
+    tracing::info!(duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "database open");
+    Ok(())
+}
+
+async fn try_open(config: &Config, state: &State) -> Result<(), StoreError> {
+    let store = facesocial_store::open(&config.store.options()).await?;
+    if config.access.auth {
+        // Without random numbers there is nothing to begin with; the next attempt may have some.
+        let no_luck = |error: ApiError| StoreError::Unavailable { reason: error.detail.into_owned(), source: None };
+        match &config.access.jwt_secret {
+            Some(secret) => state.auth.set_secret(secret.expose()),
+            None => {
+                let made = tokens::random().map_err(no_luck)?;
+                state.auth.set_secret(&store.config_or_insert(JWT_SECRET, &made).await?);
+            }
+        }
+        if store.count_users().await? == 0 {
+            state.auth.begin_setup().map_err(no_luck)?;
+        }
+    }
+    state.set_store(store);
     Ok(())
 }
 
@@ -133,18 +219,19 @@ fn server(
     config: &Config,
     state: web::Data<State>,
 ) -> io::Result<actix_web::dev::Server> {
+    let limiter = web::Data::new(Limiter::new(&config.access));
+    let origins = config.access.cors_origins.clone();
     let app = move || {
         let state = state.clone();
         App::new()
             .app_data(state.clone())
+            .app_data(limiter.clone())
             .app_data(role)
+            // The last one sees a request first.
+            .wrap(from_fn(access::check))
+            .wrap(Condition::new(!origins.is_empty(), cors::allow(&origins)))
             .wrap(from_fn(envelope))
-            .service(get("/healthz", healthz))
-            .service(get("/readyz", readyz))
-            .configure(|cfg| match role {
-                Role::Gateway => gateway::configure(&state.services, cfg),
-                Role::Service(service) => services::configure(service, cfg),
-            })
+            .configure(|cfg| routes(role, &state.services, cfg))
             .default_service(web::to(not_found))
     };
     let server = HttpServer::new(app)
@@ -157,12 +244,26 @@ fn server(
     Ok(server.run())
 }
 
+/// Everything that the listener for `role` answers.
+pub fn routes(role: Role, enabled: &[Service], cfg: &mut web::ServiceConfig) {
+    cfg.service(get("/healthz", healthz)).service(get("/readyz", readyz));
+    match role {
+        Role::Gateway => gateway::configure(enabled, cfg),
+        Role::Service(service) => services::configure(service, cfg),
+    }
+    // After the gateway's own paths, some of which begin in the same way.
+    if matches!(role, Role::Gateway | Role::Service(Service::Recognition)) {
+        api::configure(cfg);
+    }
+}
+
 async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "alive" }))
 }
 
 async fn readyz(state: web::Data<State>) -> ApiResult<HttpResponse> {
     state.ready()?;
+    state.store()?;
     Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
 }
 

@@ -1,4 +1,4 @@
-//! What all requests share: the networks, the compute pool, the memory for uploads.
+//! What all requests share: the networks, the store, the cache, the compute pool, the memory for uploads.
 
 use std::{
     collections::BTreeMap,
@@ -9,17 +9,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use facesocial_cache::Cache;
 use facesocial_imaging::Photo;
 use facesocial_pipeline::{DetectOptions, LoadOptions, Pipeline, ServiceStatus};
+use facesocial_store::Store;
 use facesocial_types::{Detector, Service};
 use futures_util::{StreamExt, stream};
 use image::RgbImage;
 
 use crate::{
-    config::{Config, Limits, Role},
+    auth::Auth,
+    config::{Config, Keeping, Limits, Role},
     error::{ApiError, ApiResult, Code},
     extract::Upload,
     pool::ComputePool,
+    usage::Usage,
 };
 
 /// The loaded networks.
@@ -82,7 +86,15 @@ pub struct State {
     pub services: Vec<Service>,
     /// When the server started.
     pub started: Instant,
+    /// What of analyses and faces is kept.
+    pub keeping: Keeping,
+    /// Who may ask.
+    pub auth: Auth,
+    /// Who asked for what.
+    pub usage: Usage,
     loaded: OnceLock<Arc<Loaded>>,
+    store: OnceLock<Arc<dyn Store>>,
+    cache: Arc<dyn Cache>,
     stopping: AtomicBool,
     pool: ComputePool,
     memory: Arc<UploadMemory>,
@@ -90,13 +102,18 @@ pub struct State {
 }
 
 impl State {
-    /// The state before the networks are loaded.
-    pub fn new(config: &Config) -> Self {
+    /// The state before the networks are loaded and the store is open.
+    pub fn new(config: &Config, cache: Arc<dyn Cache>) -> Self {
         let limits = config.limits.clone();
         Self {
             services: config.services.clone(),
             started: Instant::now(),
+            keeping: config.keeping,
+            auth: Auth::new(&config.access),
+            usage: Usage::default(),
             loaded: OnceLock::new(),
+            store: OnceLock::new(),
+            cache,
             stopping: AtomicBool::new(false),
             pool: ComputePool::new(limits.compute_threads, limits.waiting, limits.request_timeout),
             memory: Arc::new(UploadMemory { used: AtomicUsize::new(0), limit: limits.upload_memory }),
@@ -109,6 +126,25 @@ impl State {
     pub fn set_loaded(&self, loaded: Loaded) {
         // A second call would be a second start-up, which does not happen; the first networks stay.
         let _ = self.loaded.set(Arc::new(loaded));
+    }
+
+    /// Opens the server for requests that need the store.
+    pub fn set_store(&self, store: Arc<dyn Store>) {
+        // As with the networks, there is no second start-up.
+        let _ = self.store.set(store);
+    }
+
+    /// People, faces, accounts and history.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`] until the database has been reached for the first time.
+    pub fn store(&self) -> ApiResult<&Arc<dyn Store>> {
+        self.store.get().ok_or_else(|| ApiError::new(Code::StoreUnavailable, "the database has not been opened yet"))
+    }
+
+    /// What need not be computed twice, counters, and ended logins. Never the truth.
+    pub fn cache(&self) -> &Arc<dyn Cache> {
+        &self.cache
     }
 
     /// Turns readiness off for good: the server is about to stop.

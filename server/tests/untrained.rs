@@ -49,6 +49,8 @@ fn facesocial(pulled: &Path, args: &[&str]) -> Command {
         .args(args)
         .env("FACESOCIAL_WEIGHTS", root().join("weights"))
         .env("FACESOCIAL_MODELS_DIR", pulled)
+        .env_remove("DATABASE_URL")
+        .env_remove("REDIS_URL")
         .env_remove("RUST_LOG")
         .env_remove("FACESOCIAL_LOG");
     command
@@ -96,8 +98,13 @@ impl Drop for Server {
 #[test]
 fn the_server_runs_seeded_weights_in_a_test_build_alone() {
     let pulled = pulled();
+    let data = tempfile::tempdir().unwrap();
     let args = [
         "serve",
+        "--auth",
+        "off",
+        "--data-dir",
+        data.path().to_str().unwrap(),
         "--services",
         "yolo,antispoof",
         "--gateway-port",

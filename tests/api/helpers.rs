@@ -4,15 +4,19 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::LazyLock,
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use facesocial::{
-    config::{Config, Limits, Role},
+    config::{AccessConfig, Config, Keeping, Limits, Role, Secret, StoreConfig},
     networks::NetworkArgs,
     startup::{Application, Stopper},
 };
+use facesocial_testkit::{Postgres, Redis};
 use facesocial_types::Service;
 use reqwest::{
     Client, Response,
@@ -68,8 +72,52 @@ pub fn config() -> Config {
             request_timeout: PATIENCE,
             upload_timeout: Duration::from_secs(60),
         },
+        store: StoreConfig {
+            database_url: test_database(),
+            data_dir: data_folder(),
+            max_connections: 8,
+            ef_search: 200,
+            encryption_key: None,
+        },
+        keeping: Keeping { sessions: false, images: false, enrol_quality: 0.4 },
+        access: AccessConfig { redis_url: test_redis(), ..AccessConfig::open() },
         shutdown_timeout: Duration::from_secs(30),
     }
+}
+
+/// An empty database in a Postgres of the tests' own, where `FACESOCIAL_TEST_STORE` is `postgres`; else none, and the server
+/// has its embedded one.
+fn test_database() -> Option<Secret> {
+    match std::env::var("FACESOCIAL_TEST_STORE").as_deref() {
+        Ok("postgres") => {
+            let postgres = Postgres::shared().expect("FACESOCIAL_TEST_STORE asks for Postgres");
+            Some(Secret::new(postgres.fresh_database()))
+        }
+        Ok("sqlite") | Err(_) => None,
+        Ok(other) => panic!("FACESOCIAL_TEST_STORE is {other}; allowed are sqlite, postgres"),
+    }
+}
+
+/// One of the 16 databases in a Redis of the tests' own, where `FACESOCIAL_TEST_CACHE` is `redis`.
+fn test_redis() -> Option<Secret> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    match std::env::var("FACESOCIAL_TEST_CACHE").as_deref() {
+        Ok("redis") => {
+            let redis = Redis::shared().expect("FACESOCIAL_TEST_CACHE asks for Redis").url();
+            let (server, _) = redis.rsplit_once('/').unwrap();
+            // Servers that share one would count each other's requests.
+            Some(Secret::new(format!("{server}/{}", NEXT.fetch_add(1, Ordering::Relaxed) % 16)))
+        }
+        Ok("memory") | Err(_) => None,
+        Ok(other) => panic!("FACESOCIAL_TEST_CACHE is {other}; allowed are memory, redis"),
+    }
+}
+
+/// A new folder for one server's data, which is removed when the tests have ended.
+fn data_folder() -> PathBuf {
+    static ALL: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    ALL.path().join(NEXT.fetch_add(1, Ordering::Relaxed).to_string())
 }
 
 /// The folder of the shipped weights.
@@ -80,6 +128,12 @@ fn weights() -> PathBuf {
 /// A server that has the weights of these networks alone and runs `services` behind the gateway; it may not be ready yet.
 /// The folder must outlive it.
 pub fn app_with(networks: &[&str], services: &[Service]) -> (tempfile::TempDir, TestApp) {
+    let (folder, config) = config_with(networks, services);
+    (folder, spawn_app(config))
+}
+
+/// [`config`] with the weights of these networks alone, in a folder that must outlive the server.
+pub fn config_with(networks: &[&str], services: &[Service]) -> (tempfile::TempDir, Config) {
     let folder = tempfile::tempdir().unwrap();
     let lock = fs::read_to_string(weights().join("weights.lock")).unwrap();
     let mut kept = "version = 1\n".to_owned();
@@ -101,7 +155,7 @@ pub fn app_with(networks: &[&str], services: &[Service]) -> (tempfile::TempDir, 
         Role::Gateway => true,
         Role::Service(service) => services.contains(service),
     });
-    (folder, spawn_app(config))
+    (folder, config)
 }
 
 /// Starts a server on a thread of its own; it may not be ready yet.

@@ -1,5 +1,8 @@
 //! The server over HTTP, with the networks that ship.
 
+mod accounts;
+mod auth;
+mod authorization;
 mod bad_input;
 mod files;
 mod gateway;

@@ -61,7 +61,7 @@ async fn until_the_networks_are_loaded_only_probes_are_answered_and_stopping_dra
 
 #[test]
 fn nothing_is_computed_before_the_networks_are_there() {
-    let state = facesocial::state::State::new(&config());
+    let state = facesocial::state::State::new(&config(), facesocial_cache::open(None, 1 << 20).unwrap());
     assert_eq!(state.loaded().err().map(|e| e.code), Some(Code::NotReady));
     assert_eq!(state.ready().err().map(|e| e.code), Some(Code::NotReady));
 }

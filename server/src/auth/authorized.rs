@@ -3,12 +3,18 @@
 use std::{
     future::{Ready, ready},
     marker::PhantomData,
+    net::IpAddr,
 };
 
-use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, web};
+use facesocial_store::{Actor, ActorKind};
 
-use super::{Permission, Principal};
-use crate::error::{ApiError, ApiResult, Code};
+use super::{Permission, Principal, audit};
+use crate::{
+    error::{ApiError, ApiResult, Code},
+    extract::RequestInfo,
+    state::State,
+};
 
 /// The request's principal has the permission `P`. First among a handler's arguments, so that a request is refused before
 /// its body is read.
@@ -21,7 +27,24 @@ pub struct Authorized<P: Permission> {
 
 /// What the request's credentials came to; left in the request by the middleware.
 #[derive(Debug, Clone)]
-pub(crate) struct Identity(pub ApiResult<Principal>);
+pub(crate) struct Identity {
+    /// Who asks, or why that is not known.
+    pub principal: ApiResult<Principal>,
+    /// Address of the client.
+    pub address: Option<IpAddr>,
+}
+
+impl Identity {
+    /// Who is named among the requests.
+    pub fn actor(&self) -> Actor {
+        match &self.principal {
+            Ok(principal) => principal.actor(),
+            Err(_) => {
+                Actor { kind: ActorKind::Anonymous, id: None, address: self.address.map(|address| address.to_string()) }
+            }
+        }
+    }
+}
 
 impl<P: Permission> FromRequest for Authorized<P> {
     type Error = ApiError;
@@ -35,15 +58,22 @@ impl<P: Permission> FromRequest for Authorized<P> {
 fn authorize<P: Permission>(req: &HttpRequest) -> ApiResult<Principal> {
     // A path outside of the middleware has nobody's permission.
     let identity = req.extensions().get::<Identity>().cloned();
-    let principal = identity.unwrap_or_else(|| Identity(Err(unauthenticated()))).0?;
+    let principal = identity.map_or_else(|| Err(unauthenticated()), |identity| identity.principal)?;
     if principal.may::<P>() {
         return Ok(principal);
     }
-    Err(ApiError::new(Code::Forbidden, format!("this needs the permission {}, which the caller does not have", P::NAME)))
+    if let Some(state) = req.app_data::<web::Data<State>>() {
+        let info = req.extensions().get::<RequestInfo>().cloned().unwrap_or_else(|| RequestInfo::begin(None));
+        audit::refused(state, &principal, &info, P::NAME, req.match_pattern().as_deref().unwrap_or("unmatched"));
+    }
+    Err(ApiError::new(
+        Code::Forbidden,
+        format!("this needs the permission {}, which the caller does not have", P::NAME),
+    ))
 }
 
 /// The refusal of a request without credentials.
-pub(crate) fn unauthenticated() -> ApiError {
+pub(super) fn unauthenticated() -> ApiError {
     ApiError::new(
         Code::Unauthenticated,
         "send an access token as Authorization: Bearer TOKEN, or an API key in the header X-API-Key",

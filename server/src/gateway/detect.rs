@@ -4,6 +4,7 @@ use actix_web::web;
 use serde_json::Value;
 
 use crate::{
+    auth::{Analyze, Authorized},
     error::ApiResult,
     extract::Single,
     services::detection::{self, Method, service_defaults},
@@ -11,7 +12,11 @@ use crate::{
 };
 
 /// `POST /detect/faces`: the answer of the detection service named in `service`.
-pub async fn detect_faces(state: web::Data<State>, form: Single) -> ApiResult<web::Json<Value>> {
+pub async fn detect_faces(
+    _: Authorized<Analyze>,
+    state: web::Data<State>,
+    form: Single,
+) -> ApiResult<web::Json<Value>> {
     let method = detection::method(&form.fields, "service")?.unwrap_or(Method::Mediapipe);
     let options = detection::options(&form.fields, method, service_defaults(method))?;
     // The original's default left them out, but only because nobody read the flag.

@@ -17,6 +17,7 @@ use super::{
     timestamp,
 };
 use crate::{
+    auth::{Analyze, Authorized},
     error::ApiResult,
     extract::{Batch, Fields, RequestInfo, Single},
     services::{
@@ -131,7 +132,12 @@ struct Metadata {
 }
 
 /// `POST /api/v1/face-detection/detect`.
-pub async fn detect(state: web::Data<State>, info: RequestInfo, form: Single) -> ApiResult<web::Json<impl Serialize>> {
+pub async fn detect(
+    _: Authorized<Analyze>,
+    state: web::Data<State>,
+    info: RequestInfo,
+    form: Single,
+) -> ApiResult<web::Json<impl Serialize>> {
     let options = Options::of(&form.fields)?;
     state.loaded()?.require(options.method.service())?;
     let data = state.photo(form.file, move |loaded, photo| look(loaded, photo, &options)).await?;
@@ -283,6 +289,7 @@ struct BatchMetadata {
 
 /// `POST /api/v1/face-detection/batch-detect`.
 pub async fn batch_detect(
+    _: Authorized<Analyze>,
     state: web::Data<State>,
     info: RequestInfo,
     form: Batch<0>,
@@ -320,7 +327,7 @@ impl BatchData {
 }
 
 /// `GET /api/v1/face-detection/methods`.
-pub async fn methods(state: web::Data<State>) -> web::Json<Value> {
+pub async fn methods(_: Authorized<Analyze>, state: web::Data<State>) -> web::Json<Value> {
     let mut available = Map::new();
     for method in Method::ALL {
         let loaded = state.loaded().ok();

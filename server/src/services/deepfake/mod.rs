@@ -9,6 +9,7 @@ use serde_json::Value;
 
 pub use self::dto::{Assessed, Authenticity, entry};
 use crate::{
+    auth::{Analyze, Authorized},
     error::ApiResult,
     extract::{Batch, RequestInfo, Single},
     routing::{get, post},
@@ -34,7 +35,12 @@ fn assess(loaded: &Loaded, photo: &Photo, boxes: Option<&[BBox]>) -> ApiResult<A
     Ok(Assessed::of(&face::analyze(loaded, photo, boxes, wanted)?))
 }
 
-async fn detect(state: web::Data<State>, info: RequestInfo, form: Single) -> ApiResult<web::Json<Assessed>> {
+async fn detect(
+    _: Authorized<Analyze>,
+    state: web::Data<State>,
+    info: RequestInfo,
+    form: Single,
+) -> ApiResult<web::Json<Assessed>> {
     state.loaded()?.require(Service::Deepfake)?;
     let boxes = form.fields.face_boxes()?;
     let assessed = state.photo(form.file, move |loaded, photo| assess(loaded, photo, boxes.as_deref())).await?;
@@ -42,6 +48,7 @@ async fn detect(state: web::Data<State>, info: RequestInfo, form: Single) -> Api
 }
 
 async fn detect_batch(
+    _: Authorized<Analyze>,
     state: web::Data<State>,
     info: RequestInfo,
     form: Batch<MAX_BATCH>,

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 pub use self::dto::{AgeRange, Assessed, Attributes, entry};
 use crate::{
+    auth::{Analyze, Authorized},
     error::ApiResult,
     extract::{Batch, RequestInfo, Single},
     routing::{get, post},
@@ -34,7 +35,12 @@ fn assess(loaded: &Loaded, photo: &Photo, boxes: Option<&[BBox]>) -> ApiResult<A
     Ok(Assessed::of(&face::analyze(loaded, photo, boxes, wanted)?))
 }
 
-async fn predict(state: web::Data<State>, info: RequestInfo, form: Single) -> ApiResult<web::Json<Assessed>> {
+async fn predict(
+    _: Authorized<Analyze>,
+    state: web::Data<State>,
+    info: RequestInfo,
+    form: Single,
+) -> ApiResult<web::Json<Assessed>> {
     state.loaded()?.require(Service::GenderAge)?;
     let boxes = form.fields.face_boxes()?;
     let assessed = state.photo(form.file, move |loaded, photo| assess(loaded, photo, boxes.as_deref())).await?;
@@ -42,6 +48,7 @@ async fn predict(state: web::Data<State>, info: RequestInfo, form: Single) -> Ap
 }
 
 async fn predict_batch(
+    _: Authorized<Analyze>,
     state: web::Data<State>,
     info: RequestInfo,
     form: Batch<MAX_BATCH>,

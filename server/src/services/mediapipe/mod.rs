@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 pub use self::dto::Detected;
 use crate::{
+    auth::{Analyze, Authorized},
     error::ApiResult,
     extract::{Base64Image, Batch, RequestInfo, Single, read_json},
     routing::{get, post},
@@ -33,7 +34,7 @@ pub fn configure(cfg: &mut web::ServiceConfig) {
         .service(get("/", root));
 }
 
-async fn detect(state: web::Data<State>, form: Single) -> ApiResult<web::Json<Detected>> {
+async fn detect(_: Authorized<Analyze>, state: web::Data<State>, form: Single) -> ApiResult<web::Json<Detected>> {
     state.loaded()?.require(Service::Mediapipe)?;
     let options = detection::options(&form.fields, METHOD, service_defaults(METHOD))?;
     let found = state.photo(form.file, move |loaded, photo| detection::find(loaded, photo, METHOD, options)).await?;
@@ -41,6 +42,7 @@ async fn detect(state: web::Data<State>, form: Single) -> ApiResult<web::Json<De
 }
 
 async fn detect_batch(
+    _: Authorized<Analyze>,
     state: web::Data<State>,
     info: RequestInfo,
     form: Batch<MAX_BATCH>,
@@ -59,6 +61,7 @@ struct Base64Body {
 }
 
 async fn detect_base64(
+    _: Authorized<Analyze>,
     state: web::Data<State>,
     req: HttpRequest,
     payload: web::Payload,
@@ -71,7 +74,7 @@ async fn detect_base64(
     Ok(web::Json(Detected::of(&found)))
 }
 
-async fn config() -> web::Json<Value> {
+async fn config(_: Authorized<Analyze>) -> web::Json<Value> {
     let formats: Vec<String> = Format::ALL.iter().map(|f| f.as_str().to_lowercase()).collect();
     web::Json(json!({
         "min_detection_confidence": f64::from(METHOD.default_confidence()),

@@ -5,6 +5,7 @@ use facesocial_types::Service;
 use serde_json::Value;
 
 use crate::{
+    auth::{Analyze, Authorized},
     error::ApiResult,
     extract::{Batch, RequestInfo, Single},
     routing::{get, post},
@@ -26,7 +27,7 @@ pub fn configure(cfg: &mut web::ServiceConfig) {
         .service(get("/", root));
 }
 
-async fn detect(state: web::Data<State>, form: Single) -> ApiResult<web::Json<Detected>> {
+async fn detect(_: Authorized<Analyze>, state: web::Data<State>, form: Single) -> ApiResult<web::Json<Detected>> {
     state.loaded()?.require(Service::Mtcnn)?;
     let options = detection::options(&form.fields, METHOD, service_defaults(METHOD))?;
     let found = state.photo(form.file, move |loaded, photo| detection::find(loaded, photo, METHOD, options)).await?;
@@ -34,6 +35,7 @@ async fn detect(state: web::Data<State>, form: Single) -> ApiResult<web::Json<De
 }
 
 async fn detect_batch(
+    _: Authorized<Analyze>,
     state: web::Data<State>,
     info: RequestInfo,
     form: Batch<MAX_BATCH>,

@@ -1,4 +1,4 @@
-//! Embeddings and comparison, port 8004. Registering and searching come with the gallery.
+//! Embeddings, comparison, and the original's paths to the gallery, port 8004.
 
 mod dto;
 
@@ -11,8 +11,10 @@ use serde_json::Value;
 use self::dto::Compared;
 pub use self::dto::{Assessed, Embedded, entry};
 use crate::{
+    auth::{Analyze, Authorized},
     error::ApiResult,
     extract::{Base64Image, Pair, RequestInfo, Upload, read_json},
+    gallery,
     routing::{get, post},
     services::health::{self, Health},
     state::State,
@@ -21,6 +23,7 @@ use crate::{
 /// Adds the service's paths.
 pub fn configure(cfg: &mut web::ServiceConfig) {
     cfg.service(post("/compare", compare)).service(get("/health", health)).service(get("/", root));
+    gallery::configure_legacy(cfg);
 }
 
 /// Body of `/compare` as JSON.
@@ -32,6 +35,7 @@ struct CompareBody {
 
 /// Whether the largest faces of two photos are the same person's.
 async fn compare(
+    _: Authorized<Analyze>,
     state: web::Data<State>,
     info: RequestInfo,
     req: HttpRequest,
@@ -61,5 +65,5 @@ async fn health(state: web::Data<State>) -> HttpResponse {
 }
 
 async fn root(state: web::Data<State>) -> web::Json<Value> {
-    health::root(&state, Service::Recognition, &["/compare", "/health"])
+    health::root(&state, Service::Recognition, &["/register", "/verify", "/identify", "/compare", "/stats", "/health"])
 }

@@ -1,0 +1,11 @@
+//! What is served under `/api/v1` of people, faces and accounts: on the gateway, and the same on the port of the
+//! recognition service.
+
+use actix_web::web::{self, ServiceConfig};
+
+use crate::auth;
+
+/// Adds the paths.
+pub fn configure(cfg: &mut ServiceConfig) {
+    cfg.service(web::scope("/api/v1").configure(auth::configure));
+}
