@@ -3,9 +3,10 @@
 
 use actix_web::web::{self, ServiceConfig};
 
-use crate::auth;
+use crate::{auth, gallery, history, jobs, privacy};
 
 /// Adds the paths.
 pub fn configure(cfg: &mut ServiceConfig) {
-    cfg.service(web::scope("/api/v1").configure(auth::configure));
+    let scope = web::scope("/api/v1").configure(auth::configure).configure(gallery::configure);
+    cfg.service(scope.configure(history::configure).configure(jobs::configure).configure(privacy::configure));
 }

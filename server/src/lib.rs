@@ -2,17 +2,22 @@
 
 pub mod api;
 pub mod auth;
+pub mod cached;
 pub mod cli;
 pub mod config;
 pub mod error;
 pub mod eval;
 pub mod extract;
+pub mod gallery;
 pub mod gateway;
 pub mod held;
+pub mod history;
+pub mod jobs;
 pub mod middleware;
 pub mod networks;
 pub mod parallel;
 pub mod pool;
+pub mod privacy;
 pub mod routing;
 pub mod serve;
 pub mod services;

@@ -51,7 +51,7 @@ fn checked(key: &[u8]) -> ApiResult<String> {
 }
 
 /// What a request asks for, as a digest: method, path, and whatever parts of the body are added.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Fingerprint(Sha256);
 
 impl Fingerprint {

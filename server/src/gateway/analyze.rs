@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use facesocial_imaging::Photo;
+use facesocial_store::SessionId;
 use facesocial_types::{Analysis, Analyzer, Detection, FaceAnalysis, Service};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
     Envelope,
     plan::{AnalysisConfig, Plan},
     timestamp,
+    work::Work,
 };
 use crate::{
+    auth::{Analyze, Authorized},
+    cached::{Caching, Packed},
     error::ApiResult,
-    extract::{RequestInfo, Single},
+    extract::{Fingerprint, IdempotencyKey, RequestInfo, Single, write},
     services::{
         self, antispoof, deepfake,
         detection::{self, Found},
@@ -26,40 +30,69 @@ use crate::{
 };
 
 /// Everything asked for about one photo.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Comprehensive {
     /// The services' answers in their own forms, by the gateway's names.
     parts: Map<String, Value>,
     /// The same, joined per face.
     faces: Vec<Value>,
     summary: Value,
-    services_used: Vec<&'static str>,
-    model_versions: BTreeMap<&'static str, String>,
+    services_used: Vec<String>,
+    model_versions: BTreeMap<String, String>,
+    /// One for each face, where they are to be looked for in a gallery.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    embeddings: Vec<Option<Packed>>,
 }
 
 #[derive(Debug, Serialize)]
 struct Metadata {
     request_id: String,
     processing_time: String,
-    services_used: Vec<&'static str>,
-    model_versions: BTreeMap<&'static str, String>,
+    services_used: Vec<String>,
+    model_versions: BTreeMap<String, String>,
+    /// Whether the analysis had been computed before.
+    cached: bool,
+    /// The stored analysis; null of one that is not stored.
+    session_id: Option<SessionId>,
     timestamp: String,
 }
 
 /// `POST /analyze/comprehensive`.
 pub async fn comprehensive(
+    auth: Authorized<Analyze>,
     state: web::Data<State>,
     info: RequestInfo,
+    key: IdempotencyKey,
+    caching: Caching,
+    req: HttpRequest,
     form: Single,
 ) -> ApiResult<web::Json<impl Serialize>> {
     let plan = Plan::of(&form.fields, form.fields.json::<AnalysisConfig>("config")?)?;
     state.loaded()?.require(plan.method.service())?;
-    let answer = state.photo(form.file, move |loaded, photo| analyze(loaded, photo, &plan)).await?;
+    let work = Work::begin(&state, &auth.principal, &plan, caching).await?;
+    let (upload, sent) = work.take(form.file).await?;
+    let known = work.known(&sent).await;
+    let cached = known.is_some();
+    let mut answer = match known {
+        Some(answer) => answer,
+        None => {
+            let plan = plan.clone();
+            let answer = state.photo(upload, move |loaded, photo| analyze(loaded, photo, &plan)).await?;
+            work.remember(&sent, &answer).await;
+            answer
+        }
+    };
+    let with_image = Fingerprint::of(&req).part("image", &sent.hash);
+    let print = form.fields.sorted().into_iter().fold(with_image, |print, (name, text)| print.part(name, text));
+    let write = write(&auth.principal, &info, &key, print.finish());
+    let session_id = work.finish(sent, &mut answer, info.started, &write).await?;
     let metadata = Metadata {
         processing_time: info.elapsed_ms(),
         request_id: info.id,
         services_used: answer.services_used.clone(),
         model_versions: answer.model_versions.clone(),
+        cached,
+        session_id,
         timestamp: timestamp(),
     };
     Ok(web::Json(Envelope { success: true, data: answer.into_data(), metadata }))
@@ -90,7 +123,7 @@ impl Comprehensive {
         if plan.detect_faces {
             parts.insert("face_detection".to_owned(), detection::raw(found));
             services_used.push(plan.method.as_str());
-            model_versions.insert("detector", analysis.detector.clone());
+            model_versions.insert("detector".to_owned(), analysis.detector.clone());
         }
         for analyzer in plan.wanted.iter() {
             let (name, service) = part_name(analyzer);
@@ -98,7 +131,7 @@ impl Comprehensive {
             let part = match model {
                 Ok(model) => {
                     services_used.push(service.map_or("face_quality", services::legacy_name));
-                    model_versions.insert(name, model.to_owned());
+                    model_versions.insert(name.to_owned(), model.to_owned());
                     part(analyzer, analysis, plan)
                 }
                 Err(reason) => json(&Answer::<()>::unavailable(reason)),
@@ -107,7 +140,38 @@ impl Comprehensive {
         }
         let faces = analysis.faces.iter().map(|f| joined(f, plan)).collect();
         let summary = summary(analysis, plan, &services_used);
-        Self { parts, faces, summary, services_used, model_versions }
+        let services_used = services_used.into_iter().map(str::to_owned).collect();
+        let embedding = |face: &FaceAnalysis| {
+            let recognition = face.recognition.as_ref()?.done()?;
+            Some(Packed(recognition.embedding.clone()))
+        };
+        let embeddings =
+            if plan.gallery.is_some() { analysis.faces.iter().map(embedding).collect() } else { Vec::new() };
+        Self { parts, faces, summary, services_used, model_versions, embeddings }
+    }
+
+    /// The faces, each with everything said about it.
+    pub fn faces(&self) -> &[Value] {
+        &self.faces
+    }
+
+    /// Embeddings by face; empty unless a gallery was to be searched.
+    pub fn embeddings(&self) -> &[Option<Packed>] {
+        &self.embeddings
+    }
+
+    /// Adds to face `index` whom of a gallery it is like.
+    pub fn add_matches(&mut self, index: usize, matches: Vec<Value>, threshold: f64) {
+        let (found, known) = (Value::Array(matches), &mut self.summary["known_faces"]);
+        let one = usize::from(found.as_array().is_some_and(|matches| !matches.is_empty()));
+        *known = (known.as_u64().unwrap_or(0) + one as u64).into();
+        let list = self.parts.get_mut("recognition").and_then(|part| part["faces"].as_array_mut());
+        let entry = list.and_then(|list| list.iter_mut().find(|entry| entry["face_id"] == index));
+        let joined = self.faces.get_mut(index).map(|face| &mut face["recognition"]);
+        for place in entry.into_iter().chain(joined).filter(|place| place.is_object()) {
+            place["matches"] = found.clone();
+            place["match_threshold"] = threshold.into();
+        }
     }
 
     /// How many faces were found.
@@ -125,13 +189,15 @@ impl Comprehensive {
     }
 
     /// The first version's answer for one photo of a batch that took `seconds`.
-    pub fn into_v1(self, seconds: f64) -> Value {
+    pub fn into_v1(self, seconds: f64, cached: bool, session_id: Option<SessionId>) -> Value {
         json!({
             "total_faces_detected": self.faces.len(),
             "faces": self.faces,
             "processing_time": seconds,
             "services_used": self.services_used,
             "summary": self.summary,
+            "cached": cached,
+            "session_id": session_id,
         })
     }
 }

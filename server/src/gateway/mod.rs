@@ -6,11 +6,14 @@ mod detect;
 mod face_detection;
 mod info;
 mod plan;
+mod work;
 
 use actix_web::web::{self, ServiceConfig};
 use facesocial_types::Service;
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+pub(crate) use self::work::Sent;
 
 use crate::{
     routing::{get, post},
@@ -42,7 +45,7 @@ struct Envelope<D, M> {
 }
 
 /// Now, in UTC, as RFC 3339.
-fn timestamp() -> String {
+pub(crate) fn timestamp() -> String {
     // A year beyond 9999 is the only way to fail.
     OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
 }

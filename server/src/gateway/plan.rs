@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::{
     error::ApiResult,
     extract::Fields,
+    gallery::{SearchOptions, names},
     services::detection::{self, Method, service_defaults},
 };
 
@@ -25,6 +26,10 @@ pub struct Plan {
     pub landmarks: bool,
     /// Whether embeddings are part of the answer.
     pub embeddings: bool,
+    /// The collection that the faces are looked for in, and how.
+    pub gallery: Option<(String, SearchOptions)>,
+    /// Whether the analysis is to be stored, where the client says so.
+    pub store: Option<bool>,
 }
 
 /// `config` of the first version's `/analyze/comprehensive`.
@@ -39,6 +44,8 @@ pub struct AnalysisConfig {
     detect_deepfake: Option<bool>,
     assess_quality: Option<bool>,
     include_landmarks: Option<bool>,
+    collection: Option<String>,
+    store: Option<bool>,
 }
 
 /// `config` of the first version's `/analyze/batch`.
@@ -72,6 +79,13 @@ impl Plan {
         for (analyzer, name, configured) in analyses {
             flags.push((analyzer, fields.flag(name)?.or(configured)));
         }
+        let gallery = match fields.get("collection").or(config.collection.as_deref()) {
+            Some(name) => {
+                names::collection(name)?;
+                Some((name.to_owned(), SearchOptions::of(fields)?))
+            }
+            None => None,
+        };
         let silent = !given && detect_faces.is_none() && flags.iter().all(|(_, flag)| flag.is_none());
         let default = |analyzer| silent || analyzer == Analyzer::Quality;
         let wanted = flags.into_iter().filter(|(analyzer, flag)| flag.unwrap_or(default(*analyzer)));
@@ -84,10 +98,23 @@ impl Plan {
             method,
             detect: detection::options(fields, method, service_defaults(method))?,
             detect_faces: detect_faces.unwrap_or(true),
-            wanted: wanted.map(|(analyzer, _)| analyzer).collect(),
+            wanted: match &gallery {
+                // Without an embedding there is nothing to look for.
+                Some(_) => wanted.map(|(analyzer, _)| analyzer).collect::<AnalyzerSet>().with(Analyzer::Recognition),
+                None => wanted.map(|(analyzer, _)| analyzer).collect(),
+            },
             landmarks: fields.flag("include_landmarks")?.or(config.include_landmarks).unwrap_or(true),
             embeddings: fields.flag("return_embeddings")?.unwrap_or(false),
+            gallery,
+            store: fields.flag("store")?.or(config.store),
         })
+    }
+
+    /// What of the plan decides the analysis itself, in words: the same words, the same answer.
+    pub fn key(&self) -> String {
+        let Self { method, detect, detect_faces, wanted, landmarks, embeddings, gallery, store: _ } = self;
+        let searched = gallery.is_some();
+        format!("{method:?} {detect:?} {detect_faces} {wanted:?} {landmarks} {embeddings} {searched}")
     }
 }
 
@@ -126,9 +153,25 @@ mod tests {
     }
 
     #[test]
+    fn a_gallery_asks_for_embeddings() {
+        let form = [("predict_gender_age", "true"), ("collection", "staff"), ("top_k", "3"), ("store", "true")];
+        let searched = plan(&form, None).unwrap();
+        assert!(searched.wanted.contains(Analyzer::Recognition));
+        let (name, options) = searched.gallery.clone().unwrap();
+        assert_eq!((name.as_str(), options.top_k, searched.store), ("staff", 3, Some(true)));
+        let configured = plan(&[], Some(r#"{"collection": "staff", "store": false}"#)).unwrap();
+        assert!(configured.gallery.is_some() && configured.store == Some(false));
+        assert_ne!(searched.key(), plan(&form[..1], None).unwrap().key());
+        let stored_or_not = |store| plan(&[("store", store)], None).unwrap().key();
+        assert_eq!(stored_or_not("true"), stored_or_not("false"));
+    }
+
+    #[test]
     fn wrong_values_are_refused() {
         assert!(plan(&[("detect_spoofing", "maybe")], None).is_err());
         assert!(plan(&[("face_service", "dlib")], None).is_err());
         assert!(plan(&[("detection_confidence", "2")], None).is_err());
+        assert!(plan(&[("collection", "../x")], None).is_err());
+        assert!(plan(&[("collection", "x"), ("top_k", "1000")], None).is_err());
     }
 }
