@@ -7,10 +7,13 @@
 //!
 //! Each byte is kept as two halves in two planes. The scan reads the plane of the upper halves only, and the lower
 //! halves of those rows that the upper ones cannot rule out: the time is that of reading memory, and this halves it.
+//! What is kept is each row's difference from the gallery's mean, in steps of each component's spread, both learned as the
+//! gallery grows: rows are told apart by what differs between them.
 
 mod best;
 mod chunk;
 mod error;
+mod frame;
 mod kernel;
 mod line;
 mod matrix;

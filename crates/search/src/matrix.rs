@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::SearchError;
-use crate::chunk::{Chunk, ROWS};
+use crate::chunk::{Chunk, FIRST_ROWS, ROWS};
+use crate::frame::Frame;
 use crate::kernel::{self, Kernel};
 use crate::quantize::quantize_row;
+use crate::{MAX_DIMENSION, SearchError};
 
 /// Quantized vectors by key, with a scan that bounds each one's cosine to a probe.
 ///
@@ -13,9 +14,13 @@ use crate::quantize::quantize_row;
 pub struct Matrix {
     dimension: usize,
     pub(crate) kernel: Kernel,
-    /// All full but the last, and none empty.
+    /// Rows stay in the chunk that they were put in.
     pub(crate) chunks: Vec<Chunk>,
-    /// Key to row, counted through all chunks.
+    /// Learned from what was there before; chunks name theirs.
+    pub(crate) frames: Vec<Frame>,
+    /// Chunks that have room. Only the last of them is filled.
+    open: Vec<usize>,
+    /// Key to chunk and place therein, see [`place`].
     rows: HashMap<u128, u32>,
 }
 
@@ -35,7 +40,8 @@ impl Matrix {
     /// With any other dimension every vector is refused.
     #[must_use]
     pub fn new(dimension: usize) -> Self {
-        Self { dimension, kernel: kernel::detect(), chunks: Vec::new(), rows: HashMap::new() }
+        let (chunks, frames, open) = (Vec::new(), Vec::new(), Vec::new());
+        Self { dimension, kernel: kernel::detect(), chunks, frames, open, rows: HashMap::new() }
     }
 
     /// Components of each vector.
@@ -72,6 +78,7 @@ impl Matrix {
         };
         self.chunks.iter().map(Chunk::bytes).sum::<usize>()
             + self.chunks.capacity() * size_of::<Chunk>()
+            + self.frames.len() * 2 * size_of::<f64>() * self.dimension
             + places * (size_of::<(u128, u32)>() + 1)
             + size_of::<Self>()
     }
@@ -88,40 +95,63 @@ impl Matrix {
     /// A vector of another length, or with a component that is not finite, or of zeros only; a full matrix. The matrix
     /// is unchanged then.
     pub fn insert(&mut self, key: u128, vector: &[f32]) -> Result<(), SearchError> {
-        let row = quantize_row(self.dimension, vector)?;
         if let Some(&at) = self.rows.get(&key) {
             let (chunk, index) = place(at);
-            self.chunks[chunk].set(index, key, &row);
+            let chunk = &mut self.chunks[chunk];
+            chunk.set(index, key, &quantize_row(&self.frames[chunk.frame], vector)?);
             return Ok(());
         }
-        let at = u32::try_from(self.rows.len()).ok().filter(|&at| at < u32::MAX).ok_or(SearchError::Full)?;
-        match self.chunks.last_mut().filter(|chunk| chunk.len() < ROWS) {
-            Some(chunk) => chunk.push(key, &row),
-            None => {
-                let first = self.chunks.is_empty();
-                let mut chunk = if first { Chunk::default() } else { Chunk::full_size(row.upper.len()) };
-                chunk.push(key, &row);
-                self.chunks.push(chunk);
-            }
+        let at = match self.open.last() {
+            Some(&at) => at,
+            None => self.open_chunk()?,
+        };
+        let chunk = &mut self.chunks[at];
+        if chunk.len() == 0 {
+            chunk.frame = self.frames.len() - 1;
         }
-        self.rows.insert(key, at);
+        chunk.push(key, &quantize_row(&self.frames[chunk.frame], vector)?, at > 0);
+        self.rows.insert(key, (at * ROWS + chunk.len() - 1) as u32);
+        if chunk.len() == capacity(at) {
+            self.open.pop();
+        }
         Ok(())
     }
 
-    /// Drops the vector held under `key`; whether there was one. The last row takes its place.
+    /// Drops the vector held under `key`; whether there was one.
     pub fn remove(&mut self, key: u128) -> bool {
         let Some(at) = self.rows.remove(&key) else { return false };
-        let Some((last, row)) = self.chunks.last_mut().and_then(Chunk::pop) else { return false };
-        if self.chunks.last().is_some_and(|chunk| chunk.len() == 0) {
-            self.chunks.pop();
+        let (chunk, index) = place(at);
+        if self.chunks[chunk].len() == capacity(chunk) {
+            self.open.push(chunk);
         }
-        if last != key {
-            let (chunk, index) = place(at);
-            self.chunks[chunk].set(index, last, &row);
-            self.rows.insert(last, at);
+        if let Some(moved) = self.chunks[chunk].swap_remove(index) {
+            self.rows.insert(moved, at);
         }
         true
     }
+
+    /// Adds an empty chunk. Each time that there are twice as many as before, the frame is learned anew.
+    fn open_chunk(&mut self) -> Result<usize, SearchError> {
+        let at = self.chunks.len();
+        // Places are counted in 32 bits.
+        if (at + 1) * ROWS > u32::MAX as usize {
+            return Err(SearchError::Full);
+        }
+        let frame = match self.chunks.last() {
+            _ if self.dimension > MAX_DIMENSION => return Err(SearchError::TooWide(self.dimension)),
+            None => Some(Frame::unknown(self.dimension)),
+            Some(last) => at.is_power_of_two().then(|| self.frames[last.frame].of(last)),
+        };
+        self.frames.extend(frame);
+        self.chunks.push(Chunk::default());
+        self.open.push(at);
+        Ok(at)
+    }
+}
+
+/// Rows that a chunk may hold.
+fn capacity(chunk: usize) -> usize {
+    if chunk == 0 { FIRST_ROWS } else { ROWS }
 }
 
 /// The chunk of a row, and its index therein.

@@ -4,8 +4,9 @@ use rayon::prelude::*;
 
 use crate::best::Best;
 use crate::chunk::Chunk;
-use crate::kernel::prefetch;
-use crate::quantize::Probe;
+use crate::frame::Frame;
+use crate::kernel::{Known, prefetch};
+use crate::quantize::{Probe, add_minor};
 use crate::{Matrix, SearchError};
 
 /// Rows whose upper halves are read in one go: with 512 components they fit in the innermost cache.
@@ -66,11 +67,14 @@ impl Matrix {
         at_least: f64,
         allowed: Option<&(dyn Fn(u128) -> bool + Sync)>,
     ) -> Result<Vec<Candidate>, SearchError> {
-        let probe = Probe::new(self.dimension(), probe)?;
+        if self.frames.is_empty() {
+            Probe::new(&Frame::unknown(self.dimension()), probe)?;
+        }
+        let probes = self.frames.iter().map(|frame| Probe::new(frame, probe)).collect::<Result<Vec<_>, _>>()?;
         if k == 0 || self.is_empty() {
             return Ok(Vec::new());
         }
-        let scan = Scan { matrix: self, probe, best: Best::new(k, at_least), all: k >= self.len(), allowed };
+        let scan = Scan { matrix: self, probes, best: Best::new(k, at_least), all: k >= self.len(), allowed };
         let mut found = if let [chunk] = self.chunks.as_slice() {
             let mut found = Vec::new();
             scan.chunk(chunk, &mut found);
@@ -97,7 +101,8 @@ impl Matrix {
 /// One search, seen by all of its threads.
 struct Scan<'a> {
     matrix: &'a Matrix,
-    probe: Probe,
+    /// The probe in each frame.
+    probes: Vec<Probe>,
     best: Best,
     /// Whether every row is among the k best, so that there is no floor to find.
     all: bool,
@@ -107,17 +112,30 @@ struct Scan<'a> {
 impl Scan<'_> {
     fn chunk(&self, chunk: &Chunk, found: &mut Vec<Candidate>) {
         let kernel = self.matrix.kernel;
-        let lines = self.probe.major.len() / 2;
-        let mut dots = [0; BLOCK];
+        let probe = &self.probes[chunk.frame];
+        let lines = probe.major.len() / 2;
+        let (mut dots, mut minor) = ([0; BLOCK], [0; BLOCK]);
         let mut lows = Vec::with_capacity(BLOCK);
         for start in (0..chunk.len()).step_by(BLOCK) {
             let rows = start..chunk.len().min(start + BLOCK);
             let dots = &mut dots[..rows.len()];
-            (kernel.coarse)(&chunk.upper[rows.start * lines..rows.end * lines], &self.probe.major, dots);
+            let upper = &chunk.upper[rows.start * lines..rows.end * lines];
+            (kernel.coarse)(upper, &probe.major, dots);
+            if probe.both {
+                // The rows are in the innermost cache by now.
+                let minor = &mut minor[..rows.len()];
+                (kernel.coarse)(upper, &probe.minor, minor);
+                add_minor(dots, minor);
+            }
 
             let floor = self.best.floor();
-            let (scales, residuals) = (&chunk.scale[rows.clone()], &chunk.coarse[rows.clone()]);
-            let passing = (kernel.passing)(dots, scales, residuals, &self.probe.coarse_bound, floor);
+            let known = Known {
+                dots,
+                scales: &chunk.scale[rows.clone()],
+                reaches: &chunk.reach[rows.clone()],
+                residuals: &chunk.coarse[rows.clone()],
+            };
+            let passing = (kernel.passing)(&known, &probe.coarse_bound, floor - probe.base);
             for row in Bits(passing).map(|bit| rows.start + bit) {
                 prefetch(&chunk.lower[row * lines..(row + 1) * lines]);
             }
@@ -129,8 +147,8 @@ impl Scan<'_> {
                 }
                 let of_row = row * lines..(row + 1) * lines;
                 let (upper, lower) = (&chunk.upper[of_row.clone()], &chunk.lower[of_row]);
-                let sums = (kernel.fine)(upper, lower, &self.probe.major, &self.probe.minor);
-                let (low, high) = self.probe.fine(sums, chunk.scale[row], chunk.fine[row]);
+                let sums = (kernel.fine)(upper, lower, &probe.major, &probe.minor);
+                let (low, high) = probe.fine(sums, chunk.scale[row], chunk.reach[row], chunk.fine[row]);
                 if high >= floor {
                     found.push(Candidate { key: chunk.keys[row], low, high });
                     if low > floor {

@@ -265,3 +265,39 @@ fn cosine_is_that_of_the_definition() {
     assert_eq!(cosine(&[f32::INFINITY], &[1.0]), None);
     assert_eq!(cosine(&[f32::MAX; 9], &[1e-45; 9]), Some(1.0));
 }
+
+/// Several networks' vectors one after the other: a mean that all share, parts of very different size.
+#[test]
+fn uneven_vectors_are_told_apart() {
+    let mut rng = Rng::with_seed(8);
+    let shared = vector(&mut rng, 300);
+    let uneven = |rng: &mut Rng| -> Vec<f32> {
+        let part = |i: usize| [1.0, 0.4, 0.03][i / 100];
+        shared.iter().enumerate().map(|(i, mean)| part(i) * (2.0 * mean + normal(rng))).collect()
+    };
+    let vectors: Vectors = (0..12_000).map(|_| (rng.u128(..), uneven(&mut rng))).collect();
+    let matrix = matrix(300, &vectors);
+    for _ in 0..3 {
+        let probe = uneven(&mut rng);
+        let found = check(&matrix, &vectors, &probe, 10, -1.0, None);
+        assert!(found.len() <= 60, "{} candidates for 10", found.len());
+    }
+    check(&matrix, &vectors, &vectors.values().next().unwrap().clone(), 10, 0.99, None);
+}
+
+/// The first vectors say nothing about those that come later.
+#[test]
+fn what_comes_first_may_mislead() {
+    let mut rng = Rng::with_seed(9);
+    let same = vector(&mut rng, 64);
+    let mut vectors: Vectors = (0..600).map(|key| (key, same.clone())).collect();
+    vectors.extend((600..1_200).map(|key| (key, same.iter().map(|x| x + 1e-5 * normal(&mut rng)).collect())));
+    vectors.extend((1_200..9_500).map(|key| (key, vector(&mut rng, 64))));
+    vectors.extend((9_500..9_600).map(|key| (key, same.iter().map(|x| -x).collect())));
+    let matrix = matrix(64, &vectors);
+    for probe in [same, vector(&mut rng, 64), vectors[&9_550].clone(), vectors[&1_000].clone()] {
+        for k in [1, 10, 700] {
+            check(&matrix, &vectors, &probe, k, -1.0, None);
+        }
+    }
+}

@@ -12,8 +12,8 @@ use std::arch::x86_64::{
     _mm512_unpacklo_epi64,
 };
 
-use super::Kernel;
-use crate::line::{LANES, Line};
+use super::{Kernel, Known};
+use crate::line::Line;
 use crate::quantize::CoarseBound;
 
 /// How far before its use a line is asked for, in lines. The processor's own foresight ends with each page; measured,
@@ -33,9 +33,9 @@ fn coarse(rows: &[Line<u8>], probe: &[Line<i8>], dots: &mut [i32]) {
     unsafe { coarse_vnni(rows, probe, dots) }
 }
 
-fn passing(dots: &[i32], scales: &[f32], residuals: &[f32], bound: &CoarseBound, floor: f64) -> u64 {
+fn passing(rows: &Known<'_>, bound: &CoarseBound, floor: f64) -> u64 {
     // SAFETY: as for `coarse`.
-    unsafe { passing_avx512(dots, scales, residuals, bound, floor) }
+    unsafe { passing_avx512(rows, bound, floor) }
 }
 
 fn fine(upper: &[Line<u8>], lower: &[Line<u8>], major: &[Line<i8>], minor: &[Line<i8>]) -> (i32, i32) {
@@ -106,31 +106,34 @@ fn sum_each([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
 }
 
 #[target_feature(enable = "avx512f")]
-fn passing_avx512(dots: &[i32], scales: &[f32], residuals: &[f32], bound: &CoarseBound, floor: f64) -> u64 {
-    assert!(dots.len() <= LANES && scales.len() == dots.len() && residuals.len() == dots.len());
+fn passing_avx512(rows: &Known<'_>, bound: &CoarseBound, floor: f64) -> u64 {
+    let count = rows.rows();
     let (middle, unit) = (_mm512_set1_pd(bound.middle_sum), _mm512_set1_pd(bound.unit));
     let (sixteen, error) = (_mm512_set1_pd(16.0), _mm512_set1_pd(bound.error));
-    let (more, floor_each) = (_mm512_set1_pd(1.0 + bound.error), _mm512_set1_pd(floor));
-    let (eights, rest) = dots.as_chunks::<8>();
-    let values = scales.as_chunks::<8>().0.iter().zip(residuals.as_chunks::<8>().0);
+    let floor_each = _mm512_set1_pd(floor);
+    let whole = count / 8 * 8;
     let mut passing = 0;
-    for (i, (dots, (scales, residuals))) in eights.iter().zip(values).enumerate() {
-        // SAFETY: each array has the 32 bytes that are loaded, and these loads need no alignment.
-        let (dots, scales, residuals) = unsafe {
+    for i in (0..whole).step_by(8) {
+        let (dots, scales) = (&rows.dots[i..i + 8], &rows.scales[i..i + 8]);
+        let (reaches, residuals) = (&rows.reaches[i..i + 8], &rows.residuals[i..i + 8]);
+        // SAFETY: each slice has the 32 bytes that are loaded, and these loads need no alignment.
+        let (dots, scales, reaches, residuals) = unsafe {
             (
                 _mm256_loadu_si256(dots.as_ptr().cast()),
                 _mm256_loadu_ps(scales.as_ptr()),
+                _mm256_loadu_ps(reaches.as_ptr()),
                 _mm256_loadu_ps(residuals.as_ptr()),
             )
         };
         let dot = _mm512_fmadd_pd(_mm512_cvtepi32_pd(dots), sixteen, middle);
         let scaled = _mm512_mul_pd(_mm512_cvtps_pd(scales), unit);
-        let most = _mm512_fmadd_pd(scaled, dot, _mm512_fmadd_pd(_mm512_cvtps_pd(residuals), more, error));
-        passing |= u64::from(_mm512_cmp_pd_mask::<_CMP_GE_OQ>(most, floor_each)) << (8 * i);
+        let left_out = _mm512_fmadd_pd(_mm512_cvtps_pd(reaches), error, _mm512_cvtps_pd(residuals));
+        let most = _mm512_fmadd_pd(scaled, dot, left_out);
+        passing |= u64::from(_mm512_cmp_pd_mask::<_CMP_GE_OQ>(most, floor_each)) << i;
     }
-    let done = dots.len() - rest.len();
-    for i in done..dots.len() {
-        passing |= u64::from(bound.high(dots[i], scales[i], residuals[i]) >= floor) << i;
+    for i in whole..count {
+        let high = bound.high(rows.dots[i], rows.scales[i], rows.reaches[i], rows.residuals[i]);
+        passing |= u64::from(high >= floor) << i;
     }
     passing
 }

@@ -16,8 +16,31 @@ use crate::quantize::CoarseBound;
 /// `rows` holds `dots.len()` rows of `probe.len() / 2` lines.
 pub(crate) type Coarse = fn(rows: &[Line<u8>], probe: &[Line<i8>], dots: &mut [i32]);
 
-/// Which of at most 64 rows can reach `floor`, by their coarse sums: one bit each, the first row's lowest.
-pub(crate) type Passing = fn(dots: &[i32], scales: &[f32], residuals: &[f32], bound: &CoarseBound, floor: f64) -> u64;
+/// What is known of at most 64 rows after the coarse sums: one element of each array per row.
+pub(crate) struct Known<'a> {
+    pub dots: &'a [i32],
+    pub scales: &'a [f32],
+    pub reaches: &'a [f32],
+    pub residuals: &'a [f32],
+}
+
+impl Known<'_> {
+    /// How many rows there are.
+    ///
+    /// # Panics
+    /// The arrays differ in length, or are longer than the bits of a result.
+    fn rows(&self) -> usize {
+        let rows = self.dots.len();
+        assert!(
+            rows <= 64 && [self.scales, self.reaches, self.residuals].iter().all(|of_rows| of_rows.len() == rows),
+            "arrays of different lengths"
+        );
+        rows
+    }
+}
+
+/// Which rows can reach `floor`: one bit each, the first row's lowest.
+pub(crate) type Passing = fn(rows: &Known<'_>, bound: &CoarseBound, floor: f64) -> u64;
 
 /// Sums of one row's bytes times the probe's major digits, and times its minor digits.
 pub(crate) type Fine = fn(upper: &[Line<u8>], lower: &[Line<u8>], major: &[Line<i8>], minor: &[Line<i8>]) -> (i32, i32);
@@ -68,7 +91,8 @@ pub(crate) fn prefetch(lines: &[Line<u8>]) {
 mod tests {
     use fastrand::Rng;
 
-    use super::{PORTABLE, available};
+    use super::{Known, PORTABLE, available};
+    use crate::frame::Frame;
     use crate::line::{LANES, Line};
     use crate::quantize::Probe;
 
@@ -135,11 +159,13 @@ mod tests {
         let mut rng = Rng::with_seed(12);
         for rows in (0..=20).chain([63, 64]) {
             let probe: Vec<f32> = (0..512).map(|_| rng.f32() - 0.3).collect();
-            let bound = Probe::new(512, &probe).unwrap().coarse_bound;
+            let bound = Probe::new(&Frame::unknown(512), &probe).unwrap().coarse_bound;
             let dots: Vec<i32> = (0..rows).map(|_| rng.i32(-100_000..100_000)).collect();
             let scales: Vec<f32> = (0..rows).map(|_| rng.f32() / 512.0).collect();
             let residuals: Vec<f32> = (0..rows).map(|_| rng.f32() / 5.0).collect();
-            let highs: Vec<f64> = (0..rows).map(|i| bound.high(dots[i], scales[i], residuals[i])).collect();
+            let reaches: Vec<f32> = (0..rows).map(|_| 1.0 + rng.f32()).collect();
+            let known = Known { dots: &dots, scales: &scales, reaches: &reaches, residuals: &residuals };
+            let highs: Vec<f64> = (0..rows).map(|i| bound.high(dots[i], scales[i], reaches[i], residuals[i])).collect();
             let mut sorted = highs.clone();
             sorted.sort_by(f64::total_cmp);
             for share in [0.0, 0.3, 0.5, 0.9] {
@@ -148,7 +174,7 @@ mod tests {
                 let floor = sorted.get(at).map_or(0.0, |high| high - 1e-9);
                 let expected = highs.iter().rev().fold(0_u64, |bits, high| bits << 1 | u64::from(*high >= floor));
                 for kernel in available() {
-                    let passing = (kernel.passing)(&dots, &scales, &residuals, &bound, floor);
+                    let passing = (kernel.passing)(&known, &bound, floor);
                     assert_eq!(passing, expected, "{}, {rows} rows", kernel.name);
                     assert_eq!(passing.count_ones() as usize, rows - at.min(rows), "{}", kernel.name);
                 }

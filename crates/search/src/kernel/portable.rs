@@ -1,5 +1,6 @@
 //! Plain loops over whole lines, shaped so that the compiler vectorises them.
 
+use super::Known;
 use crate::line::{LANES, Line};
 use crate::quantize::CoarseBound;
 
@@ -19,13 +20,11 @@ pub(super) fn coarse(rows: &[Line<u8>], probe: &[Line<i8>], dots: &mut [i32]) {
     }
 }
 
-pub(super) fn passing(dots: &[i32], scales: &[f32], residuals: &[f32], bound: &CoarseBound, floor: f64) -> u64 {
-    assert!(dots.len() <= LANES && scales.len() == dots.len() && residuals.len() == dots.len());
-    let mut passing = 0;
-    for (i, ((&dot, &scale), &residual)) in dots.iter().zip(scales).zip(residuals).enumerate() {
-        passing |= u64::from(bound.high(dot, scale, residual) >= floor) << i;
-    }
-    passing
+pub(super) fn passing(rows: &Known<'_>, bound: &CoarseBound, floor: f64) -> u64 {
+    (0..rows.rows()).fold(0, |passing, i| {
+        let high = bound.high(rows.dots[i], rows.scales[i], rows.reaches[i], rows.residuals[i]);
+        passing | u64::from(high >= floor) << i
+    })
 }
 
 pub(super) fn fine(upper: &[Line<u8>], lower: &[Line<u8>], major: &[Line<i8>], minor: &[Line<i8>]) -> (i32, i32) {
