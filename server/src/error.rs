@@ -332,7 +332,12 @@ impl From<StoreError> for ApiError {
             }
             other => return Self::internal(other),
         };
-        let told = Self::new(code, error.to_string());
+        // A face has no name that says anything to a client.
+        let sentence = match code {
+            Code::DuplicateFace => "the face of this very image is enrolled in the collection already".to_owned(),
+            _ => error.to_string(),
+        };
+        let told = Self::new(code, sentence);
         match error {
             StoreError::Taken { existing: Some(id), .. } => told.with("existing", id),
             _ => told,

@@ -200,7 +200,7 @@ async fn deleting_forgets(backend: &Backend) {
     gallery.enrol("b", "portrait_2.jpg").await;
     let identify = |photo: &'static str| {
         let url = gallery.url("/identify");
-        async { ok(post(url, form(photo)).await).await }
+        async move { ok(post(url, form(photo)).await).await }
     };
     assert_eq!(identify("portrait.jpg").await["faces"][0]["matches"].as_array().unwrap().len(), 1);
     let erased = ok(delete(gallery.url(&format!("/faces/{}", text(&first["face"]["id"])))).await).await;

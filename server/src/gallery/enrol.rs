@@ -166,7 +166,8 @@ fn gate(probe: &Probe, least: f32) -> ApiResult<()> {
     if probe.quality >= least && !disqualified {
         return Ok(());
     }
-    let mut told = vec![format!("the face's quality is {:.2}, {least:.2} is needed", probe.quality)];
+    let too_low = || format!("the face's quality is {:.2}, and {least:.2} is needed", probe.quality);
+    let mut told: Vec<String> = (probe.quality < least).then(too_low).into_iter().collect();
     told.extend(probe.reasons.iter().map(|reason| reason.advice().to_owned()));
     let detail =
         format!("{}. Take another photo, or send quality_gate=false to enrol it all the same", told.join("; "));
