@@ -63,6 +63,8 @@ CREATE TABLE faces (
     FOREIGN KEY (collection_id, person_id) REFERENCES persons (collection_id, id)
 );
 CREATE INDEX faces_person ON faces (collection_id, person_id, id);
+-- Searches within a rare group score its faces one by one.
+CREATE INDEX faces_group ON faces (collection_id, face_group);
 
 -- Vectors of all models and dimensions, unit norm. The server adds one HNSW index for each model and dimension on its
 -- first use: face_embeddings_hnsw_<hash of the model>_<dimension>.

@@ -39,9 +39,6 @@ mod collections;
 #[path = "../shared/config.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod config;
-#[path = "../shared/consistency.rs"]
-#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
-mod consistency;
 #[path = "../shared/counts.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod counts;
@@ -81,6 +78,9 @@ mod jobs;
 #[path = "../shared/logins.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod logins;
+#[path = "../shared/consistency.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod consistency;
 #[path = "../shared/operations.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod operations;
@@ -176,7 +176,8 @@ impl PostgresStore {
 }
 
 fn connect_options(url: &str) -> Result<PgConnectOptions> {
-    let options = PgConnectOptions::from_str(url).map_err(|_| {
+    let written_so = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+    let options = PgConnectOptions::from_str(url).ok().filter(|_| written_so).ok_or_else(|| {
         StoreError::Incompatible(
             "DATABASE_URL must read postgres://user:password@host:port/database; unset it for the embedded store"
                 .to_owned(),

@@ -4,7 +4,12 @@ use async_trait::async_trait;
 use facesocial_types::{Embedding, ModelId};
 
 use super::Backend;
-use crate::{error::Result, traits::Gallery, types::*};
+use crate::{
+    error::{Result, StoreError},
+    text,
+    traits::Gallery,
+    types::*,
+};
 
 #[async_trait]
 impl Gallery for Backend {
@@ -128,8 +133,9 @@ impl Gallery for Backend {
 
     async fn search(&self, query: &SearchQuery) -> Result<SearchResult> {
         if query.limit == 0 {
-            return Err(crate::StoreError::Invalid("a search's limit must be at least 1".to_owned()));
+            return Err(StoreError::Invalid("a search's limit must be at least 1".to_owned()));
         }
+        query.groups.iter().try_for_each(|group| text::check_text("a group", group, text::MAX_KEY))?;
         self.demand_collection(query.collection).await?;
         self.search_faces(query).await
     }

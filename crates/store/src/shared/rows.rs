@@ -1,6 +1,6 @@
 //! Rows as values of the domain.
 
-use facesocial_types::{BBox, Embedding, ModelId};
+use facesocial_types::{BBox, ModelId};
 use serde_json::Value;
 use sqlx::{Row, types::Json};
 use uuid::Uuid;
@@ -108,10 +108,6 @@ pub(super) fn best(mut scored: Vec<(f64, Match)>, limit: usize, least: f32) -> V
 pub(super) fn similarity(face: FaceId, stored: &[f32], probe: &[f32]) -> Result<f64> {
     facesocial_search::cosine(stored, probe)
         .ok_or_else(|| StoreError::Damaged(format!("the vector of face {face} has no direction")))
-}
-
-pub(super) fn embedding(face: FaceId, model: ModelId, vector: Vec<f32>) -> Result<Embedding> {
-    Embedding::new(model, vector).map_err(|e| StoreError::Damaged(format!("the vector of face {face}: {e}")))
 }
 
 pub(super) fn model(written: &str) -> Result<ModelId> {

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use sqlx::SqlitePool;
+use sqlx::{Row, SqlitePool};
 
 use crate::error::{Result, StoreError};
 
@@ -51,11 +51,22 @@ pub(super) fn protect(file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes the log into the database and cuts it to nothing, so that what was erased is not left in it. If readers are
-/// in the way, the next time does it.
-pub(super) async fn empty_log(writer: &SqlitePool) {
-    if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await {
-        tracing::warn!(%error, "the write-ahead log could not be emptied after an erasure");
+/// Writes the log into the database and cuts it to nothing, so that what was erased is not left in it; whether it did.
+/// Readers that are in the way are waited for shortly: other changes wait meanwhile.
+pub(super) async fn empty_log(writer: &SqlitePool) -> bool {
+    let emptied = async {
+        let mut connection = writer.acquire().await?;
+        sqlx::query("PRAGMA busy_timeout = 200").execute(&mut *connection).await?;
+        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;
+        sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut *connection).await?;
+        row?.try_get::<i64, _>("busy")
+    };
+    match emptied.await {
+        Ok(busy) => busy == 0,
+        Err(error) => {
+            tracing::warn!(%error, "the write-ahead log could not be emptied after an erasure");
+            false
+        }
     }
 }
 

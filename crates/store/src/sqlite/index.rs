@@ -91,6 +91,7 @@ impl Index {
             Some(attributes) => attributes.searchable && (groups.is_empty() || groups.contains(&attributes.group)),
             None => usual_wanted,
         };
+        let limit = limit.min(matrix.len());
         let all = gallery.unusual.is_empty() && usual_wanted;
         let candidates = matrix.candidates_above(probe, limit, at_least, if all { None } else { Some(&wanted) })?;
         Ok(Look { candidates, searched: matrix.len() })
@@ -167,6 +168,7 @@ impl Gallery {
                 matrix.remove(face);
             }
         }
+        self.matrices.retain(|_, matrix| !matrix.is_empty());
         self.matrices.entry((model, dimension)).or_insert_with(|| Matrix::new(dimension)).insert(face, vector)
     }
 

@@ -1,9 +1,17 @@
 //! The embedded store: one SQLite file in the user's data folder, one writer at a time, an exact search in memory.
 
-use std::{fs::File, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::{
-    Sqlite, Transaction,
+    Connection, Sqlite, Transaction,
     sqlite::{
         SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
         SqliteSynchronous,
@@ -38,8 +46,6 @@ mod audit;
 mod collections;
 #[path = "../shared/config.rs"]
 mod config;
-#[path = "../shared/consistency.rs"]
-mod consistency;
 #[path = "../shared/counts.rs"]
 mod counts;
 #[path = "../shared/detections.rs"]
@@ -66,6 +72,8 @@ mod hold;
 mod jobs;
 #[path = "../shared/logins.rs"]
 mod logins;
+#[path = "../shared/consistency.rs"]
+mod consistency;
 #[path = "../shared/operations.rs"]
 mod operations;
 #[path = "../shared/persons.rs"]
@@ -104,6 +112,8 @@ pub(crate) struct SqliteStore {
     /// Held from the start of a change until the index has it too, so that both see changes in the same order.
     turn: Arc<Mutex<()>>,
     index: Arc<Index>,
+    /// Whether the write-ahead log may hold what was erased.
+    traces: Arc<AtomicBool>,
     cipher: Option<Cipher>,
     options: StoreOptions,
     /// Keeps other processes out of the folder until the store is closed.
@@ -131,6 +141,7 @@ impl SqliteStore {
             .acquire_timeout(WAIT)
             .idle_timeout(None)
             .max_lifetime(None)
+            .before_acquire(|connection, _| Box::pin(fit(connection)))
             .connect_with(connect.clone())
             .await?;
         folder::protect(&file)?;
@@ -145,11 +156,21 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .max_connections(options.max_connections.max(1))
             .acquire_timeout(WAIT)
+            .before_acquire(|connection, _| Box::pin(fit(connection)))
             .connect_with(connect.pragma("query_only", "ON"))
             .await?;
         let cipher = seal::agree(&writer, options.encryption.as_ref()).await?;
         let index = Arc::new(index::load(&readers, cipher.as_ref()).await?);
-        Ok(Self { readers, writer, turn: Arc::new(Mutex::new(())), index, cipher, options: options.clone(), lock })
+        Ok(Self {
+            readers,
+            writer,
+            turn: Arc::new(Mutex::new(())),
+            index,
+            traces: Arc::default(),
+            cipher,
+            options: options.clone(),
+            lock,
+        })
     }
 
     /// Connections for reading.
@@ -175,7 +196,7 @@ impl SqliteStore {
     /// Makes a change permanent. The answer comes when the index has the change too.
     pub(crate) async fn commit(&self, tx: Tx) -> Result<()> {
         let index = Arc::clone(&self.index);
-        let writer = self.writer.clone();
+        let (writer, traces) = (self.writer.clone(), Arc::clone(&self.traces));
         // In a task of its own: a client that hangs up between the commit and the index must not part the two.
         let task = tokio::spawn(async move {
             let Tx { inner, changes, erased, turn } = tx;
@@ -184,14 +205,21 @@ impl SqliteStore {
                 let applied = tokio::task::spawn_blocking(move || index.apply(changes)).await;
                 applied.map_err(|_| StoreError::Damaged("the index in memory; restart the server".to_owned()))??;
             }
-            if erased {
-                folder::empty_log(&writer).await;
+            // If readers were in the way, each later change tries it again.
+            if erased || traces.load(Ordering::Relaxed) {
+                traces.store(!folder::empty_log(&writer).await, Ordering::Relaxed);
             }
             drop(turn);
             Ok(())
         });
         task.await.map_err(|_| StoreError::Unavailable { reason: "the commit was cut off".to_owned(), source: None })?
     }
+}
+
+/// Whether a connection can be used again. SQLite ends a transaction by itself when the disk is full, the driver does not
+/// take note of it, and such a connection would never begin another.
+async fn fit(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    Ok(!connection.is_in_transaction())
 }
 
 fn connect_options(file: &Path) -> SqliteConnectOptions {
@@ -225,5 +253,61 @@ impl Tx {
     /// Changes come one after the other anyway.
     pub(crate) async fn lock_key(&mut self, _principal: &str, _key: &str) -> Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use facesocial_types::{BBox, Embedding, ModelId};
+
+    use super::*;
+    use crate::{
+        traits::{Gallery, Operations},
+        types::{CollectionId, NewFace, SearchQuery, Write},
+    };
+
+    fn face(seed: usize) -> NewFace {
+        NewFace {
+            person: None,
+            face_hash: seed.to_string(),
+            bbox: BBox::default(),
+            detection_score: 1.0,
+            quality_score: 1.0,
+            face_group: "primary".to_owned(),
+            searchable: true,
+            metadata: serde_json::Value::Null,
+            embeddings: vec![Embedding::new(ModelId::new("net", "1"), vec![1.0, seed as f32]).unwrap()],
+            crop: Some(vec![0; 100_000]),
+        }
+    }
+
+    /// Faces enrolled until the disk is full, by which the store is still sound and goes on once there is space.
+    #[tokio::test]
+    async fn a_full_disk_is_told_and_passes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&StoreOptions::embedded(folder.path())).await.unwrap();
+        let collection: CollectionId = store.collection("default").await.unwrap().id;
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
+        let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages + 60));
+        sqlx::query(limit).execute(&store.writer).await.unwrap();
+        let mut enrolled = 0;
+        let error = loop {
+            assert!(enrolled < 100, "the disk is never full");
+            match store.enroll(&Write::system(), collection, face(enrolled)).await {
+                Ok(_) => enrolled += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(enrolled > 0);
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+        // The connection that the full disk left unusable was replaced by one without the limit.
+        store.enroll(&Write::system(), collection, face(enrolled)).await.unwrap();
+        let probe = face(enrolled).embeddings.remove(0);
+        let query = SearchQuery { collection, probe, limit: 1, min_similarity: 0.0, groups: Vec::new(), person: None };
+        let found = store.search(&query).await.unwrap();
+        assert_eq!((found.searched, found.matches[0].similarity), (enrolled as u64 + 1, 1.0));
+        for result in store.check().await.unwrap() {
+            assert!(result.ok, "{}: {}", result.check, result.detail);
+        }
     }
 }

@@ -1,0 +1,171 @@
+//! What only Postgres does: its extension, its indexes, its function.
+
+use facesocial_store::{EncryptionKey, NewFace, StoreError, StoreOptions, open};
+use facesocial_testkit::Postgres;
+use facesocial_types::Embedding;
+use sqlx::{Connection, PgConnection, Row};
+
+use crate::backend::*;
+
+#[tokio::test]
+async fn an_encryption_key_is_refused_with_the_alternatives() {
+    let encryption = Some(EncryptionKey::new([1; 32]));
+    let options = StoreOptions { encryption, ..StoreOptions::postgres("postgres://nobody@127.0.0.1:1/none") };
+    let refused = open(&options).await.err();
+    let Some(StoreError::Incompatible(reason)) = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("pgvector") && reason.contains("embedded store"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_unavailable() {
+    let refused = open(&StoreOptions::postgres("postgres://nobody@127.0.0.1:1/none")).await.err();
+    assert!(matches!(refused, Some(StoreError::Unavailable { .. })), "{refused:?}");
+    let refused = open(&StoreOptions::postgres("mysql://x")).await.err();
+    assert!(matches!(refused, Some(StoreError::Incompatible(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn several_servers_may_start_at_once() {
+    let Some(server) = tokio::task::spawn_blocking(Postgres::shared).await.unwrap() else { return };
+    let url = tokio::task::spawn_blocking(|| server.fresh_database()).await.unwrap();
+    let starts = (0..4).map(|_| {
+        let options = StoreOptions { max_connections: 2, ..StoreOptions::postgres(url.clone()) };
+        tokio::spawn(async move { open(&options).await })
+    });
+    for start in starts.collect::<Vec<_>>() {
+        let store = start.await.unwrap().unwrap();
+        assert!(store.status().await.unwrap().pending.is_empty());
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_schema_without_the_extension_is_refused_where_it_must_not_be_made() {
+    let Some(server) = tokio::task::spawn_blocking(Postgres::shared).await.unwrap() else { return };
+    let url = tokio::task::spawn_blocking(|| server.fresh_database()).await.unwrap();
+    let refused = open(&StoreOptions { migrate: false, ..StoreOptions::postgres(url) }).await.err();
+    let Some(StoreError::Incompatible(reason)) = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("extension vector") && reason.contains("db migrate"), "{reason}");
+}
+
+/// A store with 2000 faces, with statistics for the planner.
+async fn filled() -> Option<(Fixture, PgConnection)> {
+    let f = Fixture::postgres().await?;
+    let c = f.collection().await;
+    f.enroll(c, face(0)).await;
+    let mut connection = PgConnection::connect(f.options.url.as_ref().unwrap()).await.unwrap();
+    for i in 1..2000_u64 {
+        let id = uuid::Uuid::now_v7();
+        sqlx::query(
+            "INSERT INTO faces SELECT collection_id, $1, NULL, $2, 0, 0, 1, 1, 1, 1, 'primary', true, '{}', now()
+             FROM faces LIMIT 1",
+        )
+        .bind(id)
+        .bind(format!("{i:064x}"))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        sqlx::query("INSERT INTO face_embeddings VALUES ($1, $2, $3, 64, $4, now())")
+            .bind(c.0)
+            .bind(id)
+            .bind(model().to_string())
+            .bind(pgvector::Vector::from(embedding(i).as_slice().to_vec()))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+    sqlx::query("UPDATE embedding_counts SET embeddings = 2000").execute(&mut connection).await.unwrap();
+    sqlx::query("UPDATE collection_counts SET faces = 2000").execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("ANALYZE faces; ANALYZE face_embeddings").execute(&mut connection).await.unwrap();
+    Some((f, connection))
+}
+
+#[tokio::test]
+async fn searches_use_the_index_and_find_nearly_all() {
+    let Some((f, mut connection)) = filled().await else { return };
+    let c = f.collection().await;
+    let scans =
+        "SELECT COALESCE(sum(idx_scan), 0)::bigint FROM pg_stat_user_indexes WHERE indexrelname LIKE '%_embedding_%'
+                 OR indexrelname LIKE '%hnsw%'";
+    let before: i64 = sqlx::query_scalar(scans).fetch_one(&mut connection).await.unwrap();
+    let (mut found, mut asked) = (0, 0);
+    for seed in 0..50 {
+        let probe = embedding(10_000 + seed);
+        let mut all: Vec<(f32, u64)> = (0..2000).map(|i| (embedding(i).cosine(&probe).unwrap(), i)).collect();
+        all.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let matches = f.store.search(&query(c, probe, 10)).await.unwrap().matches;
+        assert_eq!(matches.len(), 10);
+        asked += 10;
+        found += matches
+            .iter()
+            .filter(|m| all[..10].iter().any(|(similarity, _)| (similarity - m.similarity).abs() < 1e-6))
+            .count();
+    }
+    assert!(f64::from(found as u32) >= 0.98 * f64::from(asked), "{found} of {asked}");
+    // The connections report what they scanned when they end at the latest.
+    f.store.close().await;
+    let mut after = before;
+    for _ in 0..50 {
+        after = sqlx::query_scalar(scans).fetch_one(&mut connection).await.unwrap();
+        if after > before {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(after > before, "no search used an index");
+}
+
+#[tokio::test]
+async fn each_model_and_dimension_has_an_index_of_its_own() {
+    let Some(f) = Fixture::postgres().await else { return };
+    let c = f.collection().await;
+    f.enroll(c, face(1)).await;
+    let other = facesocial_types::ModelId::new("other", "1");
+    for (seed, dimension) in [(2, 64), (3, 128), (4, 128), (5, 2001)] {
+        let embedding = Embedding::new(other.clone(), vector(seed, dimension)).unwrap();
+        f.enroll(c, NewFace { embeddings: vec![embedding], ..face(seed) }).await;
+    }
+    let indexes = "SELECT count(*) FROM pg_class WHERE relkind = 'I' AND relname LIKE 'face_embeddings_hnsw_%'";
+    assert_eq!(f.number(indexes).await, 3);
+    // Without an index, all vectors are looked at.
+    let probe = Embedding::new(other, vector(5, 2001)).unwrap();
+    assert_eq!(f.store.search(&query(c, probe, 1)).await.unwrap().matches[0].similarity, 1.0);
+    f.assert_sound().await;
+}
+
+#[tokio::test]
+async fn the_function_finds_what_the_search_finds() {
+    let Some((f, mut connection)) = filled().await else { return };
+    let c = f.collection().await;
+    let probe = embedding(77);
+    let expected = f.store.search(&query(c, probe.clone(), 5)).await.unwrap().matches;
+    let rows = sqlx::query("SELECT face_id, similarity_score FROM find_similar_faces($1, -1, 5, $2, $3)")
+        .bind(pgvector::Vector::from(probe.as_slice().to_vec()))
+        .bind(c.0)
+        .bind(model().to_string())
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), 5);
+    for (row, expected) in rows.iter().zip(expected) {
+        assert_eq!(row.get::<uuid::Uuid, _>("face_id"), expected.face_id.0);
+        assert!((row.get::<f64, _>("similarity_score") - f64::from(expected.similarity)).abs() < 1e-5);
+    }
+    let none = "SELECT count(*) FROM find_similar_faces((SELECT embedding FROM face_embeddings LIMIT 1), 1.01, 5,
+                '00000000-0000-7000-8000-000000000000', 'net@00000001')";
+    assert_eq!(f.number(none).await, 0);
+}
+
+#[tokio::test]
+async fn a_search_reads_one_partition() {
+    let Some((f, mut connection)) = filled().await else { return };
+    let c = f.collection().await;
+    let plan: Vec<String> = sqlx::query_scalar(
+        "EXPLAIN SELECT face_id FROM face_embeddings WHERE collection_id = $1 AND model = 'net@00000001'",
+    )
+    .bind(c.0)
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(plan.join("\n").matches("Scan on face_embeddings_").count(), 1, "{plan:?}");
+}
