@@ -3,6 +3,7 @@
 mod access;
 mod data;
 mod secret;
+mod upkeep;
 
 use std::{
     fmt,
@@ -20,6 +21,7 @@ pub use self::{
     access::{AccessArgs, AccessConfig, Switch},
     data::{KeepArgs, Keeping, StoreArgs, StoreConfig},
     secret::Secret,
+    upkeep::{UpkeepArgs, UpkeepConfig},
 };
 use crate::networks::NetworkArgs;
 
@@ -40,6 +42,9 @@ pub struct ServeArgs {
     /// Who may ask, and how often.
     #[command(flatten)]
     pub access: AccessArgs,
+    /// How long rows are kept, and how large an import may be.
+    #[command(flatten)]
+    pub upkeep: UpkeepArgs,
     /// Services to run, separated by commas; all seven when left out.
     #[arg(long, env = "FACESOCIAL_SERVICES", value_name = "LIST", value_delimiter = ',')]
     pub services: Vec<Service>,
@@ -232,6 +237,8 @@ pub struct Config {
     pub keeping: Keeping,
     /// Who may ask, and how often.
     pub access: AccessConfig,
+    /// How long rows are kept, and how large an import may be.
+    pub upkeep: UpkeepConfig,
     /// Time to finish running requests after the signal to stop.
     pub shutdown_timeout: Duration,
 }
@@ -280,6 +287,7 @@ impl TryFrom<ServeArgs> for Config {
             store: args.store.config()?,
             keeping: args.keep.into(),
             access: args.access.try_into()?,
+            upkeep: args.upkeep.into(),
             shutdown_timeout: args.shutdown_timeout.into(),
         })
     }

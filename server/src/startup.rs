@@ -26,6 +26,7 @@ use crate::{
     config::{Config, Role},
     error::{ApiError, ApiResult, Code},
     gateway,
+    jobs::Upkeep,
     middleware::{access, cors, envelope, rate::Limiter},
     routing::get,
     services,
@@ -113,6 +114,7 @@ impl Application {
         for (role, address) in addresses {
             tracing::info!(service = %role, %address, "listening");
         }
+        let upkeep = Upkeep::start(&state, &config.upkeep);
         let running = try_join_all(servers);
         tokio::pin!(running);
         let recording = usage::keep(&state);
@@ -137,6 +139,7 @@ impl Application {
         // The servers must be driven while they drain.
         let stopping = join_all(handles.iter().map(|handle| handle.stop(outcome.is_ok())));
         let (_, ended) = futures_util::future::join(stopping, running).await;
+        upkeep.stop().await;
         if let Ok(store) = state.store() {
             usage::flush(&state).await;
             store.close().await;

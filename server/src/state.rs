@@ -22,6 +22,7 @@ use crate::{
     config::{Config, Keeping, Limits, Role},
     error::{ApiError, ApiResult, Code},
     extract::Upload,
+    jobs::JobQueue,
     pool::ComputePool,
     usage::Usage,
 };
@@ -90,6 +91,8 @@ pub struct State {
     pub keeping: Keeping,
     /// Who may ask.
     pub auth: Auth,
+    /// What requests for jobs and their worker share.
+    pub jobs: JobQueue,
     /// Who asked for what.
     pub usage: Usage,
     loaded: OnceLock<Arc<Loaded>>,
@@ -110,6 +113,7 @@ impl State {
             started: Instant::now(),
             keeping: config.keeping,
             auth: Auth::new(&config.access),
+            jobs: JobQueue::new(&config.store.data_dir, config.upkeep.import_bytes, limits.image_bytes as u64),
             usage: Usage::default(),
             loaded: OnceLock::new(),
             store: OnceLock::new(),

@@ -1,12 +1,16 @@
 //! Jobs over HTTP: imports and their reports, grouping, duplicates, cancelling; export and audit trail.
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, sync::Arc, time::Duration};
 
+use facesocial_store::{
+    DEFAULT_COLLECTION, FaceId, NewFace, NewPerson, PersonRef, Store, StoreError, StoreOptions, Write as Change,
+};
+use facesocial_types::{BBox, Embedding, ModelId};
 use reqwest::{Client, Response, multipart::Form};
 use serde_json::{Value, json};
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-use crate::helpers::{TestApp, app, form, get, number, ok, part, photo, post, problem};
+use crate::helpers::{TestApp, app, config, form, get, number, ok, part, photo, post, problem, spawn_app};
 
 /// A ZIP archive of these entries.
 fn archive(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
@@ -282,4 +286,79 @@ async fn a_person_gets_everything_that_is_kept_and_the_trail_says_so() {
     let deleted = Client::new().delete(format!("{here}/persons/{person}")).send().await.unwrap();
     assert_eq!(ok(deleted).await["faces"], 1);
     problem(get(format!("{here}/persons/{person}/export")).await, 404, "PERSON_NOT_FOUND").await;
+}
+
+/// Opens the store of a server that was told to stop.
+async fn store_of_stopped(options: &StoreOptions) -> Arc<dyn Store> {
+    for _ in 0..600 {
+        match facesocial_store::open(options).await {
+            Err(StoreError::Locked(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("the server did not stop");
+}
+
+/// A face as another model left it.
+fn old_face(name: &str, crop: Option<Vec<u8>>) -> NewFace {
+    let person = NewPerson { external_id: name.to_owned(), name: String::new(), metadata: json!({}) };
+    NewFace {
+        person: Some(PersonRef::GetOrCreate(person)),
+        face_hash: format!("{:0>64}", name.bytes().map(|b| format!("{b:02x}")).collect::<String>()),
+        bbox: BBox::new(1.0, 2.0, 3.0, 4.0),
+        detection_score: 0.9,
+        quality_score: 0.8,
+        face_group: "primary".to_owned(),
+        searchable: true,
+        metadata: json!({}),
+        embeddings: vec![Embedding::new(ModelId::new("former", "1"), vec![1.0, 2.0]).unwrap()],
+        crop,
+    }
+}
+
+#[tokio::test]
+async fn a_gallery_is_embedded_again_from_kept_crops() {
+    let mut config = config();
+    config.keeping.images = true;
+    let options = config.store.options();
+    let first = spawn_app(config.clone());
+    first.ready().await;
+    let here = first.gateway("/api/v1/collections/default");
+    let enrolled = post(format!("{here}/faces"), form("portrait.jpg")).await;
+    assert_eq!(enrolled.status(), 201);
+    let enrolled: Value = enrolled.json().await.unwrap();
+    assert_eq!(enrolled["face"]["has_crop"], true, "{enrolled}");
+    first.stopper.stop();
+
+    let store = store_of_stopped(&options).await;
+    let gallery = store.collection(DEFAULT_COLLECTION).await.unwrap().id;
+    let kept = store.faces_without(gallery, &ModelId::new("none", "1"), None, 10).await.unwrap();
+    let [(face, Some(crop))] = &kept[..] else { panic!("{} faces", kept.len()) };
+    store.delete_face(&Change::system(), gallery, *face).await.unwrap();
+    let with_crop = store.enroll(&Change::system(), gallery, old_face("ann", Some(crop.clone()))).await.unwrap();
+    let bare = store.enroll(&Change::system(), gallery, old_face("bob", None)).await.unwrap();
+    let odd = store.enroll(&Change::system(), gallery, old_face("cem", Some(photo("no_face.jpg")))).await.unwrap();
+    let [with_crop, bare, odd]: [FaceId; 3] = [with_crop, bare, odd].map(|outcome| outcome.value.face.id);
+    store.close().await;
+    drop(store);
+
+    let second = spawn_app(config);
+    second.ready().await;
+    let here = second.gateway("/api/v1/collections/default");
+    let done = ended(&accepted(&second, job(&here, json!({ "kind": "reembed" })).await).await).await;
+    assert_eq!(done["status"], "completed", "{done}");
+    let results = &done["results"];
+    let counts = ["embedded", "without_crop", "failed"].map(|name| results[name].as_u64());
+    assert_eq!(counts, [Some(1), Some(1), Some(1)], "{results}");
+    assert_eq!(results["need_new_photo"], json!([bare, odd]));
+    assert_eq!((&done["total_items"], &done["failed_items"]), (&json!(3), &json!(2)));
+    // The crop gives nearly what the photo gave.
+    let found = ok(post(format!("{here}/identify"), form("portrait.jpg")).await).await;
+    let best = &found["faces"][0]["matches"][0];
+    assert_eq!(best["face_id"], json!(with_crop), "{found}");
+    assert!(number(&best["similarity"]) > 0.95, "{best}");
+    // Nothing is left to do, and what cannot be done is told again.
+    let again = ended(&accepted(&second, job(&here, json!({ "kind": "reembed" })).await).await).await;
+    assert_eq!((&again["results"]["embedded"], &again["total_items"]), (&json!(0), &json!(2)));
+    second.stopper.stop();
 }

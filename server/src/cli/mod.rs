@@ -1,8 +1,12 @@
 //! The command line.
 
+pub mod admin;
 pub mod analyze;
 pub mod annotate;
 pub mod compare;
+mod database;
+pub mod db;
+pub mod import;
 pub mod inputs;
 pub mod json;
 pub mod models;
@@ -39,12 +43,18 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Makes accounts and gives them other passwords, on the server's own machine.
+    Admin(admin::AdminArgs),
     /// Tells what is to be told of each face in photos and folders of photos.
     Analyze(analyze::AnalyzeArgs),
     /// Tells whether the largest faces of two photos are the same person's.
     Compare(compare::CompareArgs),
+    /// Looks after the database: schema, state, backup, restore, check.
+    Db(db::DbArgs),
     /// Measures accuracy on labelled photos.
     Eval(eval::EvalArgs),
+    /// Enrols a folder of photos, person/photo.jpg.
+    Import(Box<import::ImportArgs>),
     /// Lists, brings and checks networks.
     Models(models::ModelsArgs),
     /// Answers over HTTP: the gateway and the seven services, each on its port.
@@ -55,8 +65,8 @@ impl Cli {
     /// The log level unless the environment names another.
     pub fn default_log_level(&self) -> &'static str {
         match self.command {
-            Command::Analyze(_) | Command::Compare(_) | Command::Eval(_) | Command::Models(_) => "warn",
             Command::Serve(_) => "info,actix_server=warn",
+            _ => "warn",
         }
     }
 
@@ -67,9 +77,12 @@ impl Cli {
     /// code.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Admin(args) => admin::run(args),
             Command::Analyze(args) => analyze::run(&args),
             Command::Compare(args) => compare::run(&args),
+            Command::Db(args) => db::run(args),
             Command::Eval(args) => eval::run(&args),
+            Command::Import(args) => import::run(*args),
             Command::Models(args) => models::run(&args),
             Command::Serve(args) => {
                 let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;

@@ -307,22 +307,22 @@ mod tests {
             ("/bob/1.jpg", b"x"),
             ("__MACOSX/ann/._1.jpg", b"x"),
             ("a/b/c.jpg", b"x"),
-            ("bob/1.jpg", b"two"),
+            ("bob/1.jpg", b"other"),
         ];
         let file = archive(&entries, CompressionMethod::Stored);
         assert_eq!(survey(file.path(), &LIMITS).unwrap(), Survey { photos: 2, refused: 3 });
         let found = all(file.path(), &LIMITS, Cursor::default()).unwrap();
         let told: Vec<_> = found
             .iter()
-            .map(|e| (e.path.as_str(), e.photo.as_ref().map(|p| (p.person.as_str(), p.bytes.as_slice())).ok()))
+            .map(|e| (e.path.as_str(), e.photo.as_ref().map(|p| format!("{} {:?}", p.person, p.bytes.len())).ok()))
             .collect();
-        let (one, two): ((&str, &[u8]), (&str, &[u8])) = (("ann", b"one"), ("bob", b"two"));
+        let photo = |text: &str| Some(text.to_owned());
         let expected = [
-            ("ann/1.jpg", Some(one)),
+            ("ann/1.jpg", photo("ann 3")),
             ("../../etc/passwd", None),
             ("/bob/1.jpg", None),
             ("a/b/c.jpg", None),
-            ("bob/1.jpg", Some(two)),
+            ("bob/1.jpg", photo("bob 5")),
         ];
         assert_eq!(told, expected);
         // A resumed walk goes on after what was done.
