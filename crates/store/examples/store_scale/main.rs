@@ -2,15 +2,20 @@
 //! faces an answer holds.
 //!
 //! ```text
-//! cargo run --release -p facesocial-store --example scale -- --faces 10000,100000,1000000
-//! cargo run --release -p facesocial-store --example scale -- --faces 10000,100000 --url postgres://…
+//! cargo run --release -p facesocial-store --example store_scale -- --faces 10000,100000,1000000
+//! cargo run --release -p facesocial-store --example store_scale -- --faces 10000,100000 --url postgres://…
 //! ```
 //!
 //! Without `--url` it makes an embedded store under `--folder` (2.5 KiB per face, removed afterwards); the database of
 //! `--url` must be an empty one made for this. The faces are synthetic and filled in past the store's interface, all but
 //! the last `--enroll`, which are enrolled one by one. In Postgres the first of these builds the index: its time depends on
-//! `maintenance_work_mem`, which should hold the index (2.5 KiB per face). `--ef-search` says how many candidates the index
-//! looks at, `--queries` how many searches are timed, `--check` how many are compared with a look at all faces.
+//! `maintenance_work_mem`, which should hold the index (2.7 KiB per face). `--ef-search` says how many candidates the index
+//! looks at, with several values one after the other; `--queries` how many searches are timed, `--check` how many are
+//! compared with a look at all faces. Collections of an earlier run are searched again without being made again.
+//!
+//! Half of the probes are new faces of enrolled persons, half are of strangers. Beyond a person's own faces the nearest ones
+//! are as good as random, all about equally far: the hardest case for an index. `matches` is the part of the nearest faces
+//! found whose cosine is 0.4 or more, which are those that identification acts on.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its result")]
 
@@ -40,7 +45,7 @@ struct Options {
     queries: usize,
     check: usize,
     enroll: usize,
-    ef_search: u32,
+    ef_search: Vec<u32>,
 }
 
 fn options() -> Result<Options, Failure> {
@@ -51,7 +56,7 @@ fn options() -> Result<Options, Failure> {
         queries: 300,
         check: 100,
         enroll: 100,
-        ef_search: 100,
+        ef_search: vec![100],
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
@@ -63,12 +68,15 @@ fn options() -> Result<Options, Failure> {
             "--queries" => options.queries = value.parse()?,
             "--check" => options.check = value.parse()?,
             "--enroll" => options.enroll = value.parse()?,
-            "--ef-search" => options.ef_search = value.parse()?,
+            "--ef-search" => options.ef_search = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             _ => {
                 let known = "--faces, --url, --folder, --queries, --check, --enroll, --ef-search";
                 return Err(format!("{name} is not one of {known}").into());
             }
         }
+    }
+    if options.url.is_none() {
+        options.ef_search.truncate(1);
     }
     if options.queries == 0 || options.enroll == 0 || options.faces.iter().any(|&faces| faces <= options.enroll) {
         return Err("--queries and --enroll must be at least 1, and --faces more than --enroll".into());
@@ -95,16 +103,16 @@ async fn run(options: &Options) -> Result<(), Failure> {
     println!("processor: {}", processor());
     println!("load of the machine before: {}", read("/proc/loadavg").split(' ').next().unwrap_or("unknown"));
     match &options.url {
-        Some(url) => println!("store: {}, ef_search {}", settings(url).await?, options.ef_search),
+        Some(url) => println!("store: {}", settings(url).await?),
         None => println!("store: embedded"),
     }
     println!("CPU ms: processor time of this process per search, on all cores");
     println!();
     println!(
-        "| faces | fill s | open s | first enrol s | enrol p50 ms | p99 ms | identify p50 ms | p99 ms | max ms | CPU ms \
-         | RSS MiB | recall@{K} |"
+        "| faces | fill s | open s | first enrol s | enrol p50 ms | p99 ms | ef_search | identify p50 ms | p99 ms | max ms \
+         | CPU ms | RSS MiB | recall@{K} | matches |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for &count in &options.faces {
         let folder = options.folder.join(format!("facesocial-scale-{}", Uuid::now_v7()));
         let measured = measure(options, count, folder.clone()).await;
@@ -117,70 +125,95 @@ async fn run(options: &Options) -> Result<(), Failure> {
 }
 
 async fn measure(options: &Options, count: usize, folder: PathBuf) -> Result<(), Failure> {
-    let how = match &options.url {
-        Some(url) => StoreOptions { ef_search: options.ef_search, ..StoreOptions::postgres(url) },
+    let mut how = match &options.url {
+        Some(url) => StoreOptions::postgres(url),
         None => StoreOptions::embedded(&folder),
     };
     let model = ModelId::new("scale", count.to_string());
-    let filled = count - options.enroll;
+    let (collection, ids, made) = make(options, &how, &model, count).await?;
 
-    let store = open(&how).await?;
+    let probes = probes(count, options.queries);
+    let check = options.check.min(probes.len());
+    let exact = nearest(count, &probes[..check]);
+    for &ef_search in &options.ef_search {
+        how.ef_search = ef_search;
+        let store = open(&how).await?;
+        // Once for all that has to be read first.
+        identify_all(&store, collection, &model, &probes).await?;
+        let cpu = cpu_seconds();
+        let (answers, mut times) = identify_all(&store, collection, &model, &probes).await?;
+        let cpu = 1e3 * (cpu_seconds() - cpu) / probes.len() as f64;
+        let rss = resident();
+        store.close().await;
+        println!(
+            "| {count} | {made} | {} | {:.1} | {:.1} | {:.1} | {cpu:.1} | {rss:.0} | {} | {} |",
+            options.url.as_ref().map_or("-".to_owned(), |_| ef_search.to_string()),
+            percentile(&mut times, 0.50),
+            percentile(&mut times, 0.99),
+            percentile(&mut times, 1.0),
+            recall(&exact, &answers, &ids, -1.0),
+            recall(&exact, &answers, &ids, 0.4),
+        );
+    }
+    Ok(())
+}
+
+/// Fills a new collection and enrols the last faces; with all faces' identifiers and the columns that tell how long it took.
+async fn make(
+    options: &Options,
+    how: &StoreOptions,
+    model: &ModelId,
+    count: usize,
+) -> Result<(CollectionId, Vec<Uuid>, String), Failure> {
+    let filled = count - options.enroll;
+    let store = open(how).await?;
+    if let (Some(url), Ok(collection)) = (&how.url, store.collection(&format!("scale-{count}")).await) {
+        let mut database = PgConnection::connect(url).await?;
+        // The hash is the face's place.
+        let ids = sqlx::query_scalar("SELECT id FROM faces WHERE collection_id = $1 ORDER BY face_hash")
+            .bind(collection.id.0)
+            .fetch_all(&mut database)
+            .await?;
+        return Ok((collection.id, ids, "- | - | - | - | -".to_owned()));
+    }
     let new = NewCollection { name: format!("scale-{count}"), description: String::new() };
     let collection = store.create_collection(&Write::system(), new).await?.value.id;
     store.close().await;
     drop(store);
     let start = Instant::now();
-    match &options.url {
+    match &how.url {
         Some(url) => fill::postgres(url, collection, &model.to_string(), filled).await?,
-        None => fill::sqlite(&folder, collection, &model.to_string(), filled).await?,
+        None => fill::sqlite(&how.folder, collection, &model.to_string(), filled).await?,
     }
-    let filling = start.elapsed();
+    let filling = start.elapsed().as_secs_f64();
 
     let start = Instant::now();
-    let store = open(&how).await?;
-    let opening = start.elapsed();
+    let store = open(how).await?;
+    let opening = start.elapsed().as_secs_f64();
     let mut ids: Vec<Uuid> = (0..filled).map(fill::face_id).collect();
-    let mut enrolling = Vec::new();
+    let mut times = Vec::new();
     for (place, (person, vector)) in faces(count).enumerate().skip(filled) {
         let face = face(place, person, Embedding::new(model.clone(), vector)?);
         let start = Instant::now();
         ids.push(store.enroll(&Write::system(), collection, face).await?.value.face.id.0);
-        enrolling.push(start.elapsed());
+        times.push(start.elapsed());
     }
-    let first = enrolling.remove(0);
-
-    let probes = probes(count, options.queries);
-    // Once for all that has to be read first.
-    identify_all(&store, collection, &model, &probes).await?;
-    let cpu = cpu_seconds();
-    let (answers, mut identifying) = identify_all(&store, collection, &model, &probes).await?;
-    let cpu = (cpu_seconds() - cpu) / probes.len() as f64;
-    let rss = resident();
     store.close().await;
-    drop(store);
+    let first = times.remove(0).as_secs_f64();
+    let (p50, p99) = (percentile(&mut times, 0.50), percentile(&mut times, 0.99));
+    Ok((collection, ids, format!("{filling:.1} | {opening:.1} | {first:.2} | {p50:.1} | {p99:.1}")))
+}
 
-    let check = options.check.min(probes.len());
-    let exact = nearest(count, &probes[..check]);
-    let expected: usize = exact.iter().map(Vec::len).sum();
-    let found: usize = exact
-        .iter()
-        .zip(&answers)
-        .map(|(exact, answer)| exact.iter().filter(|(_, place)| answer.contains(&ids[*place])).count())
-        .sum();
-    println!(
-        "| {count} | {:.1} | {:.1} | {:.2} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {rss:.0} | {:.4} ({found}/{expected}) |",
-        filling.as_secs_f64(),
-        opening.as_secs_f64(),
-        first.as_secs_f64(),
-        percentile(&mut enrolling, 0.50),
-        percentile(&mut enrolling, 0.99),
-        percentile(&mut identifying, 0.50),
-        percentile(&mut identifying, 0.99),
-        percentile(&mut identifying, 1.0),
-        1e3 * cpu,
-        found as f64 / expected as f64,
-    );
-    Ok(())
+/// Which part of the nearest faces of a cosine of `at_least` the answers hold.
+fn recall(exact: &[Vec<(f64, usize)>], answers: &[Vec<Uuid>], ids: &[Uuid], at_least: f64) -> String {
+    let (mut found, mut expected) = (0_u32, 0_u32);
+    for (exact, answer) in exact.iter().zip(answers) {
+        for (_, place) in exact.iter().filter(|(score, _)| *score >= at_least) {
+            expected += 1;
+            found += u32::from(answer.contains(&ids[*place]));
+        }
+    }
+    format!("{:.4} ({found}/{expected})", f64::from(found) / f64::from(expected))
 }
 
 /// The faces found for each probe, and the times.
