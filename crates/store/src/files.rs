@@ -17,9 +17,7 @@ pub(crate) struct NewFile {
 impl NewFile {
     /// An empty file `<name>.partial`, for its user only.
     pub(crate) fn create(to: &Path) -> Result<Self> {
-        let mut name = to.as_os_str().to_owned();
-        name.push(".partial");
-        let partial = PathBuf::from(name);
+        let partial = partial(to);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -32,6 +30,15 @@ impl NewFile {
             )),
             Err(source) => Err(failed(&partial, source)),
             Ok(_) => Ok(Self { partial, finished: false }),
+        }
+    }
+
+    /// Removes what another run left half-made, where it is known to be over.
+    pub(crate) fn clear(to: &Path) -> Result<()> {
+        let partial = partial(to);
+        match fs::remove_file(&partial) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed(&partial, source)),
+            _ => Ok(()),
         }
     }
 
@@ -77,6 +84,12 @@ impl Drop for NewFile {
             tracing::warn!(%error, file = %self.partial.display(), "an unfinished file is left");
         }
     }
+}
+
+fn partial(to: &Path) -> PathBuf {
+    let mut name = to.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
 }
 
 /// Refuses a path that something has.
@@ -132,7 +145,9 @@ mod tests {
         let first = NewFile::create(&to).unwrap();
         let error = NewFile::create(&to).err().unwrap();
         assert!(error.to_string().contains("another run"), "{error}");
-        drop(first);
+        std::mem::forget(first);
+        NewFile::clear(&to).unwrap();
+        NewFile::clear(&to).unwrap();
         assert!(NewFile::create(&to).is_ok());
     }
 

@@ -49,8 +49,7 @@ pub async fn backup(options: &StoreOptions, to: &Path, tools: &PostgresTools) ->
 /// Takes over a backup.
 ///
 /// The embedded store: checks the file first, replaces the database in one step and keeps the former one aside; gives its
-/// path. Postgres: all in one transaction, into an empty database, or, if `clean`, in place of what this program's tables
-/// hold there.
+/// path. Postgres: into an empty database, or, if `replace`, in place of this program's tables, which come back if it fails.
 ///
 /// # Errors
 /// [`StoreError::Locked`] while a server uses the folder, [`StoreError::Incompatible`] if the file is no backup of this
@@ -60,10 +59,10 @@ pub async fn restore(
     options: &StoreOptions,
     from: &Path,
     tools: &PostgresTools,
-    clean: bool,
+    replace: bool,
 ) -> Result<Option<PathBuf>> {
     match &options.url {
-        Some(url) => postgres::restore(url, from, tools, clean).await.map(|()| None),
+        Some(url) => postgres::restore(url, from, tools, replace).await.map(|()| None),
         None => sqlite::restore(&options.folder, from).await,
     }
 }

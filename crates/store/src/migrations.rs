@@ -30,7 +30,7 @@ macro_rules! steps {
 pub(crate) const STEPS: &[Step] = steps![1 "0001_gallery", 2 "0002_accounts", 3 "0003_history_operations"];
 
 /// Where the database keeps which steps it took.
-const TABLE: &str = "schema_migrations";
+pub(crate) const TABLE: &str = "schema_migrations";
 
 fn migrator(sql: fn(&Step) -> &'static str) -> Migrator {
     let migrations = STEPS.iter().map(|step| {

@@ -105,7 +105,7 @@ pub trait Gallery: Send + Sync {
 pub trait Accounts: Send + Sync {
     /// How many accounts there are; none on the first start.
     async fn count_users(&self) -> Result<u64>;
-    /// Makes an account.
+    /// Makes an account. [`StoreError::Taken`](crate::StoreError::Taken) if somebody goes by the user name or the address.
     async fn create_user(&self, write: &Write, new: NewUser) -> Result<Outcome<User>>;
     /// Makes the first account, unless there is one already: then [`StoreError::Taken`](crate::StoreError::Taken).
     async fn create_first_user(&self, write: &Write, new: NewUser) -> Result<User>;
@@ -115,9 +115,10 @@ pub trait Accounts: Send + Sync {
     async fn credentials(&self, login: &str) -> Result<Credentials>;
     /// Accounts.
     async fn users(&self, page: PageRequest) -> Result<Page<User>>;
-    /// Changes an account.
+    /// Changes an account; an empty address takes it away. [`StoreError::Invalid`](crate::StoreError::Invalid) if no active
+    /// administrator would be left.
     async fn update_user(&self, write: &Write, id: UserId, change: UserChange) -> Result<Outcome<User>>;
-    /// Deletes an account with its keys and logins.
+    /// Deletes an account with its keys and logins, unless it is the last active administrator.
     async fn delete_user(&self, write: &Write, id: UserId) -> Result<Outcome<()>>;
 
     /// Makes a key.
@@ -128,7 +129,7 @@ pub trait Accounts: Send + Sync {
     async fn api_keys(&self, user: Option<UserId>, page: PageRequest) -> Result<Page<ApiKey>>;
     /// A key.
     async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey>;
-    /// Ends a key.
+    /// Ends a key; of several ends the first counts.
     async fn revoke_api_key(&self, write: &Write, id: ApiKeyId) -> Result<Outcome<ApiKey>>;
 
     /// Stores the first refresh token of a login.
@@ -152,13 +153,14 @@ pub trait Accounts: Send + Sync {
 /// Stored analyses.
 #[async_trait]
 pub trait History: Send + Sync {
-    /// Stores an analysis.
+    /// Stores an analysis. A match whose face was erased meanwhile, or is of another collection, is left out.
     async fn save_session(&self, write: &Write, new: NewSession) -> Result<Outcome<Session>>;
     /// An analysis with its faces.
     async fn session(&self, id: SessionId) -> Result<SessionDetail>;
     /// The stored image of an analysis.
     async fn session_image(&self, id: SessionId) -> Result<Option<(String, Vec<u8>)>>;
-    /// Analyses: of one user, or all; within `collections`, unless that is empty.
+    /// Analyses: of one user, or all; within `collections`, unless that is empty. A user's own that are of no collection
+    /// are always among them.
     async fn sessions(
         &self,
         user: Option<UserId>,
@@ -174,13 +176,14 @@ pub trait History: Send + Sync {
 pub trait Operations: Send + Sync {
     /// Makes a job.
     async fn create_job(&self, write: &Write, new: NewJob) -> Result<Outcome<Job>>;
-    /// The oldest job that waits, or whose worker has not been heard of for `lease_seconds`; it is the caller's now.
+    /// The oldest job that waits, or whose worker has not been heard of for `lease_seconds`; it is the caller's now. One
+    /// whose workers were lost five times without progress is given up instead.
     async fn claim_job(&self, worker: &str, kinds: &[&str], lease_seconds: u32) -> Result<Option<Job>>;
     /// Notes progress and that the worker lives; false if the job was cancelled or is another worker's now.
     async fn progress_job(&self, id: JobId, worker: &str, progress: &JobProgress) -> Result<bool>;
     /// Ends a job: completed, or failed with a reason.
     async fn finish_job(&self, id: JobId, worker: &str, progress: &JobProgress, error: Option<&str>) -> Result<bool>;
-    /// Stops a job that has not ended.
+    /// Stops a job. [`StoreError::Invalid`](crate::StoreError::Invalid) if it has ended by itself.
     async fn cancel_job(&self, write: &Write, id: JobId) -> Result<Outcome<Job>>;
     /// A job.
     async fn job(&self, id: JobId) -> Result<Job>;
@@ -204,7 +207,7 @@ pub trait Operations: Send + Sync {
 
     /// A setting.
     async fn config(&self, key: &str) -> Result<Option<String>>;
-    /// All settings.
+    /// All settings, by name, except for those that [`config_or_insert`](Self::config_or_insert) made: secrets.
     async fn configs(&self) -> Result<Vec<(String, String)>>;
     /// Changes a setting.
     async fn set_config(&self, write: &Write, key: &str, value: &str) -> Result<()>;

@@ -2,14 +2,15 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
+    io::{self, Read},
     path::Path,
     process::{Command, Output, Stdio},
 };
 
 use sqlx::{Connection, PgConnection, Row};
+use uuid::Uuid;
 
-use super::client;
+use super::{client, former};
 use crate::{
     error::{Result, StoreError},
     files::{NewFile, demand_absent},
@@ -29,57 +30,74 @@ pub(crate) async fn backup(url: &str, to: &Path, tools: &PostgresTools) -> Resul
     new.finish(to)
 }
 
-/// The extension is left as it is: it belongs to the database's administrator, and dropping it would need the right to.
-pub(crate) async fn restore(url: &str, from: &Path, tools: &PostgresTools, clean: bool) -> Result<()> {
-    File::open(from).map_err(|source| StoreError::Io { path: from.to_owned(), source })?;
+/// What is there is put aside in a schema of its own until the backup is in: `pg_restore` can neither replace partitions
+/// nor undo what it replaced.
+pub(crate) async fn restore(url: &str, from: &Path, tools: &PostgresTools, replace: bool) -> Result<()> {
+    demand_archive(from)?;
     let mut list = client::command(tools, "pg_restore", url)?;
     list.arg("--list").arg(from);
-    let contents = match run(list, "pg_restore").await {
-        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
-        Err(StoreError::Incompatible(reason)) if reason.contains("valid archive") || reason.contains("header") => {
-            return Err(foreign(from));
-        }
-        Err(other) => return Err(other),
-    };
+    let contents = String::from_utf8_lossy(&run(list, "pg_restore").await?.stdout).into_owned();
     if !contents.lines().any(|line| line.contains(" TABLE DATA ") && line.contains(" schema_migrations ")) {
         return Err(foreign(from));
     }
+    if let Some(unknown) = migrations::unknown(&archived_migrations(url, from, tools).await?) {
+        return Err(migrations::newer(unknown));
+    }
     let mut connection = super::connect_once(url).await?;
-    if !clean && !is_empty(&mut connection).await? {
+    if !replace && !is_empty(&mut connection).await? {
         return Err(StoreError::Incompatible(
-            "the database is not empty; restore into an empty one, or add --clean to replace what this program's tables hold"
+            "the database is not empty; restore into an empty one, or give --replace: what this program's tables hold is \
+             then lost"
                 .to_owned(),
         ));
     }
     super::extension::create(&mut connection).await?;
-    connection.close().await.ok();
-
-    let chosen = std::env::temp_dir().join(format!("facesocial-restore-{}", uuid::Uuid::now_v7()));
-    let chosen_file = NewFile::create(&chosen)?;
-    let kept: String =
-        contents.lines().filter(|line| !line.contains(" EXTENSION ")).fold(String::new(), |mut all, line| {
-            all.push_str(line);
-            all.push('\n');
-            all
-        });
-    File::options()
-        .write(true)
-        .open(chosen_file.path())
-        .and_then(|mut file| file.write_all(kept.as_bytes()))
-        .map_err(|source| StoreError::Io { path: chosen_file.path().to_owned(), source })?;
-
-    let mut command = client::command(tools, "pg_restore", url)?;
-    command.args(["--no-owner", "--no-privileges", "--no-password", "--exit-on-error", "--single-transaction"]);
-    if clean {
-        command.args(["--clean", "--if-exists"]);
-    }
-    let database = client::database(url)?;
-    command.arg("--use-list").arg(chosen_file.path()).arg("--dbname").arg(database).arg(from);
-    run(command, "pg_restore").await?;
-    match migrations::unknown(&applied_migrations(url).await?) {
-        Some(unknown) => Err(migrations::newer(unknown)),
+    let former = if replace { Some(former::put_aside(&mut connection).await?) } else { None };
+    let restored = run_restore(url, from, tools, &contents).await;
+    let settled = match former {
+        Some(former) if restored.is_ok() => former.discard(&mut connection).await,
+        Some(former) => former.bring_back(&mut connection).await,
         None => Ok(()),
-    }
+    };
+    connection.close().await.ok();
+    restored.and(settled)
+}
+
+/// The extension is left as it is: it belongs to the database's administrator, and making it anew would need the right to.
+async fn run_restore(url: &str, from: &Path, tools: &PostgresTools, contents: &str) -> Result<()> {
+    let chosen = NewFile::create(&std::env::temp_dir().join(format!("facesocial-restore-{}", Uuid::now_v7())))?;
+    let kept: String =
+        contents.lines().filter(|line| !line.contains(" EXTENSION ")).flat_map(|line| [line, "\n"]).collect();
+    std::fs::write(chosen.path(), kept).map_err(|source| StoreError::Io { path: chosen.path().to_owned(), source })?;
+    let mut command = client::command(tools, "pg_restore", url)?;
+    command
+        .args(["--no-owner", "--no-privileges", "--no-password", "--exit-on-error", "--single-transaction"])
+        .arg("--use-list")
+        .arg(chosen.path())
+        .arg("--dbname")
+        .arg(client::database(url)?)
+        .arg(from);
+    run(command, "pg_restore").await.map(|_| ())
+}
+
+/// Which migrations the store had taken when it was backed up.
+async fn archived_migrations(url: &str, from: &Path, tools: &PostgresTools) -> Result<Vec<i64>> {
+    let mut script = client::command(tools, "pg_restore", url)?;
+    script.args(["--data-only", "--table", migrations::TABLE, "--file=-"]).arg(from);
+    let script = String::from_utf8_lossy(&run(script, "pg_restore").await?.stdout).into_owned();
+    let rows = script.lines().skip_while(|line| !line.starts_with("COPY ")).skip(1).take_while(|line| *line != "\\.");
+    // The version is the first column.
+    let versions = rows.map(|row| row.split('\t').next().and_then(|version| version.parse().ok()));
+    let versions: Option<Vec<i64>> = versions.collect();
+    versions.filter(|versions| !versions.is_empty()).ok_or_else(|| foreign(from))
+}
+
+/// Refuses a file that does not begin as `pg_dump`'s custom format does.
+fn demand_archive(file: &Path) -> Result<()> {
+    let failed = |source| StoreError::Io { path: file.to_owned(), source };
+    let mut beginning = Vec::new();
+    File::open(file).map_err(failed)?.take(5).read_to_end(&mut beginning).map_err(failed)?;
+    if beginning == b"PGDMP" { Ok(()) } else { Err(foreign(file)) }
 }
 
 pub(crate) async fn migrate(url: &str) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::{PostgresStore, consistency, extension};
+use super::{PostgresStore, extension, migrated, references};
 use crate::{
     error::{Result, StoreError},
     migrations,
@@ -16,7 +16,7 @@ pub(super) async fn status(store: &PostgresStore) -> Result<StoreStatus> {
     )
     .fetch_one(store.pool())
     .await?;
-    let (applied, pending) = migrations::split(&consistency::applied(store).await?);
+    let (applied, pending) = migrations::split(&migrated::applied(store).await?);
     Ok(StoreStatus {
         backend: "postgres",
         version: format!(
@@ -38,8 +38,8 @@ pub(super) async fn check(store: &PostgresStore) -> Result<Vec<CheckResult>> {
         indexes(store).await?,
         constraints(store).await?,
         vector(store).await?,
-        consistency::migrations(store).await?,
-        consistency::references(store).await?,
+        migrated::check(store).await?,
+        references::references(store).await?,
         vectors(store).await?,
         store.check_counts().await?,
         store.check_search().await?,

@@ -19,8 +19,10 @@ mod backup;
 mod client;
 mod dialect;
 mod extension;
+mod former;
 mod health;
 mod hnsw;
+mod references;
 mod search;
 mod time;
 
@@ -78,9 +80,9 @@ mod jobs;
 #[path = "../shared/logins.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod logins;
-#[path = "../shared/consistency.rs"]
+#[path = "../shared/migrated.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
-mod consistency;
+mod migrated;
 #[path = "../shared/operations.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod operations;

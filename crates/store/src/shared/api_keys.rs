@@ -17,6 +17,8 @@ const COLUMNS: &str =
     "id, name, prefix, user_id, scopes, collections, created_at, expires_at, last_used_at, revoked_at";
 /// How exactly the last use is noted: a write for each request would cost more than the request.
 const LAST_USE: Duration = Duration::MINUTE;
+/// How long noting the use may hold up the request.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 const MAX_SCOPES: usize = 100;
 
 pub(super) async fn create(store: &Backend, write: &Write, new: NewApiKey) -> Result<Outcome<ApiKey>> {
@@ -96,10 +98,11 @@ pub(super) async fn by_hash(store: &Backend, key_hash: &str, at: OffsetDateTime)
     };
     let noted_until = at - LAST_USE;
     if key.last_used_at.is_none_or(|last| last <= noted_until) {
-        match note_use(store, key.id, at, noted_until).await {
-            Ok(()) => key.last_used_at = Some(at),
-            // The key is good even while nothing can be written.
-            Err(error) => tracing::warn!(%error, key = %key.id, "the use of a key could not be noted"),
+        // The key is good even while nothing can be written, and its request does not wait for long changes of others.
+        match tokio::time::timeout(PATIENCE, note_use(store, key.id, at, noted_until)).await {
+            Ok(Ok(())) => key.last_used_at = Some(at),
+            Ok(Err(error)) => tracing::warn!(%error, key = %key.id, "the use of a key could not be noted"),
+            Err(_) => tracing::warn!(key = %key.id, "the use of a key is not noted: other changes take too long"),
         }
     }
     Ok(Some((key, user)))

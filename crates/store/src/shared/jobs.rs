@@ -101,7 +101,8 @@ pub(super) async fn claim(store: &Backend, worker: &str, kinds: &[&str], lease_s
         "UPDATE batch_jobs AS j SET status = 'processing', worker = $1, heartbeat_at = $2, attempts = attempts + 1, \
                 started_at = COALESCE(started_at, $2) \
          WHERE j.id = (SELECT id FROM batch_jobs \
-                       WHERE (status = 'pending' OR (status = 'processing' AND heartbeat_at < $3)) \
+                       WHERE status IN ('pending', 'processing') \
+                         AND (status = 'pending' OR (status = 'processing' AND heartbeat_at < $3)) \
                          AND job_type IN ({}) \
                        ORDER BY id LIMIT 1{SKIP_LOCKED}) \
          RETURNING {}",

@@ -41,9 +41,14 @@ pub(crate) async fn restore(folder: &Path, from: &Path) -> Result<Option<PathBuf
     folder::make(folder)?;
     let _lock = folder::lock(folder)?;
     let file = folder.join(FILE);
-    let new = NewFile::create(&folder.join("restore"))?;
+    // Under the lock, what another run left half-made is nobody's.
+    let target = folder.join("restore");
+    NewFile::clear(&target)?;
+    let new = NewFile::create(&target)?;
     copy(from, new.path()).await?;
-    inspect(new.path()).await?;
+    if let Some(unknown) = migrations::unknown(&inspect(new.path()).await?) {
+        return Err(migrations::newer(unknown));
+    }
     let aside = put_aside(&file).await?;
     new.replace(&file)?;
     Ok(aside)
@@ -85,8 +90,8 @@ async fn open(file: &Path) -> Result<SqliteConnection> {
     Ok(SqliteConnection::connect_with(&connect).await?)
 }
 
-/// Whether a file is a whole store that this program can use.
-async fn inspect(file: &Path) -> Result<()> {
+/// The migrations of a file that is a whole store.
+async fn inspect(file: &Path) -> Result<Vec<i64>> {
     let foreign = || StoreError::Incompatible(format!("{} is no backup of an embedded store", file.display()));
     let connect = SqliteConnectOptions::new().filename(file).journal_mode(SqliteJournalMode::Delete);
     let mut connection = match SqliteConnection::connect_with(&connect).await.map_err(StoreError::from) {
@@ -116,11 +121,9 @@ async fn inspect(file: &Path) -> Result<()> {
     if !sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut connection).await?.is_empty() {
         return Err(damaged("it has rows whose other half is missing".to_owned()));
     }
-    if let Some(unknown) = migrations::unknown(&applied(&mut connection).await?) {
-        return Err(migrations::newer(unknown));
-    }
+    let applied = applied(&mut connection).await?;
     connection.close().await?;
-    Ok(())
+    Ok(applied)
 }
 
 async fn applied(connection: &mut SqliteConnection) -> Result<Vec<i64>> {

@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::{FILE, SqliteStore, consistency};
+use super::{FILE, SqliteStore, migrated};
 use crate::{
     error::Result,
     migrations,
@@ -16,7 +16,7 @@ const MOST_TOLD: usize = 10;
 
 pub(super) async fn status(store: &SqliteStore) -> Result<StoreStatus> {
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(store.pool()).await?;
-    let (applied, pending) = migrations::split(&consistency::applied(store).await?);
+    let (applied, pending) = migrations::split(&migrated::applied(store).await?);
     let files = [FILE.to_owned(), format!("{FILE}-wal")];
     let sizes = files.iter().filter_map(|file| std::fs::metadata(store.options.folder.join(file)).ok());
     Ok(StoreStatus {
@@ -34,7 +34,7 @@ pub(super) async fn check(store: &SqliteStore) -> Result<Vec<CheckResult>> {
     Ok(vec![
         integrity(store).await?,
         foreign_keys(store).await?,
-        consistency::migrations(store).await?,
+        migrated::check(store).await?,
         vectors(store).await?,
         store.check_counts().await?,
         store.check_search().await?,

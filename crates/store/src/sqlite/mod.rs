@@ -72,8 +72,8 @@ mod hold;
 mod jobs;
 #[path = "../shared/logins.rs"]
 mod logins;
-#[path = "../shared/consistency.rs"]
-mod consistency;
+#[path = "../shared/migrated.rs"]
+mod migrated;
 #[path = "../shared/operations.rs"]
 mod operations;
 #[path = "../shared/persons.rs"]

@@ -24,12 +24,16 @@ macro_rules! conformance {
     };
 }
 
+mod accounts;
 mod backend;
 mod collections;
 mod embedded;
 mod erasure;
 mod faces;
+mod history;
 mod idempotency;
+mod maintenance;
+mod operations;
 mod persons;
 mod pgvector;
 mod search;
