@@ -40,6 +40,8 @@ impl Backend {
             .await?;
         let mut counts = Counts { persons: -1, ..Counts::default() };
         for face in faces {
+            // In the order of every other change: first the face, then what hangs on it.
+            tx.hold_face(collection, FaceId(face)).await?;
             erase_face(&mut tx, collection, FaceId(face), &mut erased, &mut counts).await?;
         }
         sqlx::query("DELETE FROM persons WHERE collection_id = $1 AND id = $2")

@@ -54,6 +54,23 @@ impl Backend {
         for embedding in &new.embeddings {
             self.prepare_search(&embedding.model().to_string(), embedding.as_slice().len()).await?;
         }
+        let makes_person = matches!(new.person, Some(PersonRef::GetOrCreate(_)));
+        for _ in 0..2 {
+            match self.try_insert_face(write, collection, &new).await {
+                // Deleted between the look for the person and the face: the next try makes the person.
+                Err(StoreError::NotFound { kind: "person", .. }) if makes_person => {}
+                other => return other,
+            }
+        }
+        self.try_insert_face(write, collection, &new).await
+    }
+
+    async fn try_insert_face(
+        &self,
+        write: &Write,
+        collection: CollectionId,
+        new: &NewFace,
+    ) -> Result<Outcome<Enrolled>> {
         let (mut tx, replay) = self.begin(write).await?;
         if let Some(outcome) = replay {
             return Ok(outcome);
@@ -69,7 +86,7 @@ impl Backend {
             }
         };
         let id = FaceId::new();
-        if !insert(&mut tx, collection, id, person, &new).await? {
+        if !insert(&mut tx, collection, id, person, new).await? {
             let existing: Option<Uuid> =
                 sqlx::query_scalar("SELECT id FROM faces WHERE collection_id = $1 AND face_hash = $2")
                     .bind(collection.0)
@@ -77,7 +94,7 @@ impl Backend {
                     .fetch_optional(tx.connection())
                     .await?;
             let existing = existing.map(|id| id.to_string());
-            return Err(StoreError::Taken { kind: "face", value: new.face_hash, existing });
+            return Err(StoreError::Taken { kind: "face", value: new.face_hash.clone(), existing });
         }
         tx.index_attributes(collection, id, new.searchable, &new.face_group);
         for embedding in &new.embeddings {

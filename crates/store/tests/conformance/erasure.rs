@@ -2,7 +2,7 @@
 
 use facesocial_store::{
     CollectionId, Enrolled, FaceId, NewAntispoof, NewCollection, NewDetection, NewFace, NewGenderAge, NewJob,
-    NewRecognition, NewSession, Session, Write,
+    NewRecognition, NewSession, PersonRef, Session, Write,
 };
 use facesocial_types::BBox;
 use serde_json::json;
@@ -15,6 +15,7 @@ conformance!(
     deleting_a_face_leaves_the_others,
     deleting_a_collection_takes_everything_in_it,
     what_was_deleted_can_be_enrolled_again,
+    nothing_is_added_to_a_person_that_is_being_forgotten,
 );
 
 const TABLES: &[&str] = &[
@@ -192,4 +193,47 @@ async fn what_was_deleted_can_be_enrolled_again(f: Fixture) {
     let again = f.enroll(c, face_of("anna", 1)).await;
     assert!(again.person_created && again.face.id != first.face.id);
     assert_eq!(f.store.search(&query(c, embedding(1), 5)).await.unwrap().matches.len(), 1);
+}
+
+async fn nothing_is_added_to_a_person_that_is_being_forgotten(f: Fixture) {
+    let c = f.collection().await;
+    for round in 0..10 {
+        let first = f.enroll(c, face_of("anna", round * 100)).await;
+        let anna = first.person.unwrap().id;
+        let enrol = |seed: u64, person: PersonRef| {
+            let store = f.store.clone();
+            let new = NewFace { person: Some(person), ..face(seed) };
+            tokio::spawn(async move { store.enroll(&Write::system(), c, new).await })
+        };
+        let by_id: Vec<_> = (1..4).map(|i| enrol(round * 100 + i, PersonRef::Id(anna))).collect();
+        let forget = {
+            let store = f.store.clone();
+            tokio::spawn(async move { store.delete_person(&Write::system(), c, anna).await })
+        };
+        let other = {
+            let (store, id) = (f.store.clone(), first.face.id);
+            tokio::spawn(async move { store.put_embedding(c, id, &embedding(5)).await })
+        };
+        let by_name: Vec<_> = (4..7).map(|i| enrol(round * 100 + i, PersonRef::GetOrCreate(person("anna")))).collect();
+        forget.await.unwrap().unwrap();
+        if let Err(error) = other.await.unwrap() {
+            is_not_found::<()>(Err(error), "face");
+        }
+        for task in by_id {
+            if let Err(error) = task.await.unwrap() {
+                is_not_found::<()>(Err(error), "person");
+            }
+        }
+        for task in by_name {
+            task.await.unwrap().unwrap();
+        }
+        is_not_found(f.store.person(c, anna).await, "person");
+        let orphans = f.store.faces(c, Some(None), page(None, 10)).await.unwrap().items;
+        assert!(orphans.is_empty(), "{orphans:?}");
+        if let Ok(again) = f.store.person_by_external_id(c, "anna").await {
+            f.store.delete_person(&Write::system(), c, again.id).await.unwrap();
+        }
+        assert_eq!((f.rows("faces").await, f.rows("face_embeddings").await), (0, 0));
+    }
+    f.assert_sound().await;
 }
