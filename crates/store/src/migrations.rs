@@ -69,8 +69,11 @@ pub(crate) async fn applied<C: Migrate>(connection: &mut C) -> Result<Vec<i64>> 
     Ok(applied.into_iter().map(|migration| migration.version).collect())
 }
 
+/// Steps by number and name.
+pub(crate) type Named = Vec<(i64, String)>;
+
 /// Number and name of the steps that were taken, and of those that were not.
-pub(crate) fn split(applied: &[i64]) -> (Vec<(i64, String)>, Vec<(i64, String)>) {
+pub(crate) fn split(applied: &[i64]) -> (Named, Named) {
     let (done, pending): (Vec<_>, Vec<_>) = STEPS.iter().partition(|step| applied.contains(&step.version));
     let named = |steps: Vec<&Step>| steps.into_iter().map(|step| (step.version, step.name.to_owned())).collect();
     (named(done), named(pending))

@@ -262,14 +262,16 @@ async fn demand_free(tx: &mut Tx, username: &str, email: Option<&str>, id: UserI
     .bind(&email_key)
     .fetch_all(tx.connection())
     .await?;
-    for other in others {
+    if others.is_empty() {
+        return Ok(());
+    }
+    for other in &others {
         let theirs: (String, Option<String>) = (other.try_get("username_key")?, other.try_get("email_key")?);
         if theirs.0 == username_key || theirs.1.as_ref() == Some(&username_key) {
             return Err(StoreError::Taken { kind: "username", value: username.to_owned(), existing: None });
         }
-        return Err(StoreError::Taken { kind: "email", value: email.unwrap_or_default().to_owned(), existing: None });
     }
-    Ok(())
+    Err(StoreError::Taken { kind: "email", value: email.unwrap_or_default().to_owned(), existing: None })
 }
 
 /// Being bound to a collection that is not there would be noticed only when nothing is found.
