@@ -1,9 +1,9 @@
 //! Stored analyses.
 
 use facesocial_store::{
-    CollectionId, Enrolled, FaceId, Idempotency, NewAntispoof, NewCollection, NewDeepfake, NewDetection, NewFace,
-    NewGenderAge, NewPerson, NewRecognition, NewSession, NewUser, PageRequest, PersonRef, Role, SessionId, Store,
-    StoreError, UserId, Write,
+    CollectionId, EncryptionKey, Enrolled, FaceId, Idempotency, NewAntispoof, NewCollection, NewDeepfake, NewDetection,
+    NewFace, NewGenderAge, NewPerson, NewRecognition, NewSession, NewUser, PageRequest, PersonRef, Role, SessionId,
+    Store, StoreError, StoreOptions, UserId, Write, open,
 };
 use facesocial_types::{BBox, Embedding, ModelId};
 use serde_json::{Value, json};
@@ -331,4 +331,23 @@ async fn forgetting_a_person_clears_the_analyses(f: Fixture) {
     let erased = store.delete_collection(&system(), gallery).await.unwrap().value;
     assert_eq!((erased.sessions, erased.detections), (2, 3));
     is_not_found(store.session(others).await, "session");
+}
+
+/// Only of the embedded store: a Postgres is opened with no key.
+#[tokio::test]
+async fn a_kept_image_is_sealed_where_the_store_has_a_key() {
+    let image = b"an image that nobody else is to see".repeat(10);
+    for key in [None, Some(EncryptionKey::new([7; 32]))] {
+        let sealed = key.is_some();
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions { encryption: key, ..StoreOptions::embedded(folder.path()) };
+        let store = open(&options).await.unwrap();
+        let new = NewSession { image: Some(image.clone()), ..analysis(None, None, vec![]) };
+        let saved = store.save_session(&system(), new).await.unwrap().value;
+        assert_eq!(store.session_image(saved.id).await.unwrap(), Some(("image/jpeg".to_owned(), image.clone())));
+        store.close().await;
+        let file = std::fs::read(folder.path().join("facesocial.db")).unwrap();
+        let readable = file.windows(35).any(|bytes| bytes == &image[..35]);
+        assert_ne!(readable, sealed);
+    }
 }
