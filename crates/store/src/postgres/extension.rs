@@ -19,9 +19,7 @@ pub(super) async fn create(connection: &mut PgConnection) -> Result<()> {
         (row.try_get("installed")?, row.try_get("available")?);
     match (installed, available) {
         (Some(version), _) if recent(&version) => Ok(()),
-        (Some(version), Some(newer)) if recent(&newer) => Err(StoreError::Incompatible(format!(
-            "the database has pgvector {version}, and 0.8 or newer is needed; run `ALTER EXTENSION vector UPDATE`"
-        ))),
+        (Some(version), Some(newer)) if recent(&newer) => Err(old(&version)),
         (None, Some(version)) if recent(&version) => {
             let created = sqlx::query("CREATE EXTENSION IF NOT EXISTS vector").execute(connection).await;
             match created {
@@ -49,12 +47,19 @@ pub(super) async fn demand(connection: &mut PgConnection) -> Result<()> {
         .await?;
     match installed {
         Some(version) if recent(&version) => Ok(()),
-        Some(version) => Err(missing(Some(&version))),
+        Some(version) => Err(old(&version)),
         None => Err(StoreError::Incompatible(
             "the database lacks the extension vector; run `facesocial db migrate`, or let the server migrate at its start"
                 .to_owned(),
         )),
     }
+}
+
+fn old(version: &str) -> StoreError {
+    StoreError::Incompatible(format!(
+        "the database has pgvector {version}, and 0.8 or newer is needed; install that on the database's machine and run \
+         `ALTER EXTENSION vector UPDATE`"
+    ))
 }
 
 fn missing(found: Option<&str>) -> StoreError {

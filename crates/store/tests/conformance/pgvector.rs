@@ -48,6 +48,34 @@ async fn a_schema_without_the_extension_is_refused_where_it_must_not_be_made() {
     assert!(reason.contains("extension vector") && reason.contains("db migrate"), "{reason}");
 }
 
+#[tokio::test]
+async fn an_old_extension_is_refused_with_the_fix() {
+    let Some(server) = tokio::task::spawn_blocking(Postgres::shared).await.unwrap() else { return };
+    let url = tokio::task::spawn_blocking(|| server.fresh_database()).await.unwrap();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("CREATE EXTENSION vector; UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    for migrate in [true, false] {
+        let refused = open(&StoreOptions { migrate, ..StoreOptions::postgres(url.clone()) }).await.err();
+        let Some(StoreError::Incompatible(reason)) = refused else { panic!("{refused:?}") };
+        assert!(reason.contains("0.7.4") && reason.contains("ALTER EXTENSION vector UPDATE"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_without_rights_is_told_what_an_administrator_must_do() {
+    let Some(server) = tokio::task::spawn_blocking(Postgres::shared).await.unwrap() else { return };
+    let url = tokio::task::spawn_blocking(|| server.fresh_database()).await.unwrap();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("CREATE ROLE plain LOGIN PASSWORD 'plain'").execute(&mut connection).await.unwrap();
+    let (_, place) = url.rsplit_once('@').unwrap();
+    let refused = open(&StoreOptions::postgres(format!("postgres://plain:plain@{place}"))).await.err();
+    let Some(StoreError::Incompatible(reason)) = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("CREATE EXTENSION vector"), "{reason}");
+}
+
 /// A store with 2000 faces, with statistics for the planner.
 async fn filled() -> Option<(Fixture, PgConnection)> {
     let f = Fixture::postgres().await?;
