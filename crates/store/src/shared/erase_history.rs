@@ -48,6 +48,15 @@ pub(super) async fn of_faces(tx: &mut Tx, collection: CollectionId, whose: Whose
         erased.detections +=
             execute(tx, "DELETE FROM face_detections WHERE id = $1", row.try_get("detection_id")?).await?;
     }
+    // What is left are comparisons with others.
+    let compared = match whose {
+        Whose::Person(_) => {
+            "DELETE FROM face_recognitions WHERE collection_id = $1 AND matched_face_id IN (
+                 SELECT f.id FROM faces f WHERE f.collection_id = $1 AND f.person_id = $2)"
+        }
+        Whose::Face(_) => "DELETE FROM face_recognitions WHERE collection_id = $1 AND matched_face_id = $2",
+    };
+    sqlx::query(compared).bind(collection.0).bind(id).execute(tx.connection()).await?;
     for session in sessions {
         execute(tx, "DELETE FROM session_images WHERE session_id = $1", session).await?;
         let gone = execute(

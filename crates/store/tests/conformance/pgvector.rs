@@ -197,3 +197,42 @@ async fn a_search_reads_one_partition() {
     .unwrap();
     assert_eq!(plan.join("\n").matches("Scan on face_embeddings_").count(), 1, "{plan:?}");
 }
+
+/// What distributing the tables by collection demands; see `migrations/README.md`.
+#[tokio::test]
+async fn every_constraint_below_a_collection_holds_the_collection() {
+    let Some(f) = Fixture::postgres().await else { return };
+    let mut connection = PgConnection::connect(f.options.url.as_ref().unwrap()).await.unwrap();
+    let constraints = sqlx::query(
+        "SELECT r.relname::text AS on_table, c.conname::text AS name, c.contype::text AS kind,
+                EXISTS (SELECT 1 FROM unnest(c.conkey) WITH ORDINALITY k (num, place)
+                        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.num
+                        LEFT JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[k.place]
+                        WHERE a.attname = 'collection_id'
+                          AND (c.contype <> 'f' OR b.attname = 'collection_id' OR c.confrelid = 'collections'::regclass))
+                    AS holds
+         FROM pg_constraint c JOIN pg_class r ON r.oid = c.conrelid
+         WHERE r.relname IN ('persons', 'faces', 'face_embeddings', 'face_crops', 'collection_counts', 'embedding_counts')
+           AND c.contype IN ('p', 'u', 'f')",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    for row in &constraints {
+        assert!(row.get::<bool, _>("holds"), "{}", row.get::<String, _>("name"));
+    }
+    let of = |kind: &str| constraints.iter().filter(|row| row.get::<String, _>("kind") == kind).count();
+    assert_eq!((of("p"), of("u")), (6, 2));
+    assert!(of("f") >= 7);
+    // Nothing else refers to them but what the instructions name.
+    let others: Vec<String> = sqlx::query_scalar(
+        "SELECT conname::text FROM pg_constraint
+         WHERE contype = 'f' AND confrelid IN ('persons'::regclass, 'faces'::regclass, 'face_embeddings'::regclass)
+           AND conrelid::regclass::text NOT IN ('persons', 'faces', 'face_crops') AND conparentid = 0
+           AND conrelid::regclass::text NOT LIKE 'face_embeddings%'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(others, ["face_recognitions_collection_id_matched_face_id_fkey"]);
+}
