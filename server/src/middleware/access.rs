@@ -1,6 +1,8 @@
 //! Before every request but the probes: who asks, and whether too often. Whether the one may ask for it is for the
 //! handler's type to say.
 
+use std::net::IpAddr;
+
 use actix_web::{
     Error, HttpMessage,
     body::{BoxBody, MessageBody},
@@ -63,7 +65,8 @@ struct Refused {
 
 async fn enter(req: &ServiceRequest, state: &State, limiter: &Limiter) -> Result<(Identity, Option<Left>), Refused> {
     if !state.auth.enabled && is_foreign(req) {
-        let detail = "a page of another origin may not ask while authentication is off";
+        let detail = "without authentication, only programs and pages of this machine are answered, under localhost or an \
+                      address; see --cors-origin";
         return Err(Refused { error: ApiError::new(Code::Forbidden, detail), left: None });
     }
     let cache = state.cache().as_ref();
@@ -96,12 +99,66 @@ fn within(left: Option<Left>) -> Result<Option<Left>, Refused> {
 }
 
 /// Whether a browser asks for a page that this server did not give. Without authentication, any page that somebody looks at
-/// could otherwise write to the server on the same machine.
+/// could otherwise use the server on the same machine: by its address, or by a name of the page's own that leads here.
 fn is_foreign(req: &ServiceRequest) -> bool {
-    let Some(origin) = req.headers().get(header::ORIGIN) else { return false };
-    let Ok(origin) = origin.to_str() else { return true };
-    let host = req.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let own = origin.split_once("://").map(|(_, authority)| authority);
-    let allowed = req.app_data::<web::Data<Limiter>>().is_some_and(|limiter| limiter.allows(origin));
-    !allowed && (own.is_none() || own != host)
+    let text = |name| req.headers().get(name).map(|v: &header::HeaderValue| v.to_str().unwrap_or_default());
+    let limiter = req.app_data::<web::Data<Limiter>>();
+    let listed = |origin: &str| limiter.is_some_and(|limiter| limiter.allows(origin));
+    let host = text(header::HOST);
+    match text(header::ORIGIN) {
+        Some(origin) if listed(origin) => false,
+        Some(origin) => origin.split_once("://").map(|(_, authority)| authority) != host || !host.is_some_and(is_here),
+        None => host.is_some_and(|host| !is_here(host)),
+    }
+}
+
+/// Whether a host is an address, or the name that every machine calls itself by.
+fn is_here(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next(),
+        None => host.split(':').next(),
+    };
+    name.is_some_and(|name| {
+        let name = name.to_ascii_lowercase();
+        name.parse::<IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+    use crate::config::AccessConfig;
+
+    #[test]
+    fn pages_of_other_origins_are_told_from_programs_and_own_pages() {
+        let foreign = |given: &[(&'static str, &str)]| {
+            let config = AccessConfig { cors_origins: vec!["https://app.example".to_owned()], ..AccessConfig::open() };
+            let request = TestRequest::default().app_data(web::Data::new(Limiter::new(&config)));
+            is_foreign(&given.iter().fold(request, |r, header| r.insert_header(*header)).to_srv_request())
+        };
+        for own in [
+            &[] as &[(&str, &str)],
+            &[("host", "localhost:8000")],
+            &[("host", "127.0.0.1:8000")],
+            &[("host", "[::1]:8000"), ("origin", "http://[::1]:8000")],
+            &[("host", "localhost:8000"), ("origin", "http://localhost:8000")],
+            &[("host", "localhost:8000"), ("origin", "https://app.example")],
+        ] {
+            assert!(!foreign(own), "{own:?}");
+        }
+        for other in [
+            &[("host", "localhost:8000"), ("origin", "https://evil.example")] as &[(&str, &str)],
+            &[("host", "localhost:8000"), ("origin", "null")],
+            &[("host", "localhost:8000"), ("origin", "http://localhost:3000")],
+            // A name of the page's own that was made to lead here.
+            &[("host", "evil.example:8000")],
+            &[("host", "evil.example:8000"), ("origin", "http://evil.example:8000")],
+            &[("host", "127.0.0.1.evil.example")],
+            &[("host", "localhost.evil.example:8000")],
+        ] {
+            assert!(foreign(other), "{other:?}");
+        }
+    }
 }
