@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     answered,
-    backend::{self, Backend, Gallery, OLD, on_every_backend},
+    backend::{Backend, Gallery, OLD, on_every_backend},
     send, text,
 };
 use crate::helpers::{form, get, ok, post, problem};
