@@ -27,8 +27,9 @@ pub struct NetworkArgs {
     /// the full profile's if it was pulled, else the bundled one.
     #[arg(long, value_name = "NAME:WEIGHT,...", env = "FACESOCIAL_ENSEMBLE")]
     pub ensemble: Option<Ensemble>,
-    /// Similarities from which two faces are the same person's, by false accept rate, as 1e-2=0.31,1e-3=0.42. Needed for
-    /// an ensemble other than the bundled one; `facesocial eval verification` measures them.
+    /// Similarities from which two faces are the same person's, by false accept rate, as 1e-2=0.31,1e-3=0.42; where it was
+    /// measured with 1e-4=0.48, for decisions at the level strict. Needed for an ensemble other than the bundled one;
+    /// `facesocial eval verification` measures them.
     #[arg(long, value_name = "RATE=SIMILARITY,...", env = "FACESOCIAL_THRESHOLDS")]
     pub thresholds: Option<Thresholds>,
 }

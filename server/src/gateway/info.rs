@@ -78,7 +78,8 @@ fn describe(service: Service) -> (&'static str, &'static str, &'static [&'static
             ("face_detection", "/detect", &["detection", "landmarks", "batch"], "MTCNN detection with landmarks")
         }
         Service::Recognition => {
-            ("face_recognition", "/compare", &["compare"], "comparison by an ensemble of embeddings")
+            let capabilities = &["register", "verify", "identify", "compare"];
+            ("face_recognition", "/identify", capabilities, "people by an ensemble of embeddings")
         }
         Service::Antispoof => ("antispoof", "/detect", &["liveness", "batch"], "passive liveness"),
         Service::GenderAge => ("gender_age", "/predict", &["age", "gender", "batch"], "age and gender"),
@@ -102,8 +103,8 @@ pub async fn root(state: web::Data<State>) -> web::Json<Value> {
         },
         "endpoints": [
             "/analyze/comprehensive", "/analyze/batch", "/detect/faces", "/api/v1/face-detection/detect",
-            "/api/v1/face-detection/batch-detect", "/api/v1/face-detection/methods", "/services", "/health", "/healthz",
-            "/readyz",
+            "/api/v1/face-detection/batch-detect", "/api/v1/face-detection/methods", "/api/v1/collections",
+            "/api/v1/sessions", "/services", "/health", "/healthz", "/readyz",
         ],
         "health_check": "/health",
     }))
