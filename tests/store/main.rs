@@ -1,0 +1,6 @@
+//! The server and what it keeps: killed in the middle of a load, it or the database or the cache under it.
+#![cfg(unix)]
+
+mod crash;
+mod load;
+mod server;

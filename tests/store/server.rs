@@ -1,0 +1,129 @@
+//! A server in a process of its own, which can be killed.
+
+use std::{
+    env,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use facesocial::{
+    cli::{self, Cli},
+    config::{Config, Role},
+    startup::Application,
+};
+use reqwest::Client;
+
+/// Networks of an unoptimised build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The server's arguments, a line each.
+const ARGUMENTS: &str = "FACESOCIAL_TEST_ARGUMENTS";
+
+/// A running server: gateway and recognition, without authentication. Ends when dropped, and when this process ends.
+pub struct Server {
+    process: Child,
+    address: SocketAddr,
+}
+
+/// Where a server keeps what it keeps.
+#[derive(Default)]
+pub struct Places {
+    /// Folder of the embedded database; used unless there is a Postgres.
+    pub folder: PathBuf,
+    /// A Postgres instead.
+    pub database_url: Option<String>,
+    /// A Redis for the cache.
+    pub redis_url: Option<String>,
+}
+
+impl Server {
+    /// Starts one; it is ready when this returns.
+    pub async fn start(places: &Places) -> Self {
+        let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights");
+        // Nothing is there: what the person running the tests has pulled must not change them.
+        let nothing = weights.join("no-pulled-networks");
+        let arguments = [
+            "facesocial",
+            "serve",
+            "--auth=off",
+            "--services=recognition",
+            "--gateway-port=0",
+            "--listen=recognition=127.0.0.1:0",
+            "--weights",
+            weights.to_str().unwrap(),
+            "--models-dir",
+            nothing.to_str().unwrap(),
+            "--data-dir",
+            places.folder.to_str().unwrap(),
+        ];
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", "server::serves_until_killed", "--ignored", "--nocapture"]);
+        // Likewise what that person has set.
+        for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|n| n.starts_with("FACESOCIAL_")))
+        {
+            command.env_remove(name);
+        }
+        for (name, url) in [("DATABASE_URL", &places.database_url), ("REDIS_URL", &places.redis_url)] {
+            match url {
+                Some(url) => command.env(name, url),
+                None => command.env_remove(name),
+            };
+        }
+        let mut process =
+            command.env(ARGUMENTS, arguments.join("\n")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let address = lines.find_map(|line| line.strip_prefix("gateway at ")?.parse().ok());
+        let server = Self { process, address: address.expect("the server tells its address") };
+        let begun = Instant::now();
+        while !server.is_ready().await {
+            assert!(begun.elapsed() < PATIENCE, "the server did not become ready");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        server
+    }
+
+    async fn is_ready(&self) -> bool {
+        Client::new().get(self.url("/readyz")).send().await.is_ok_and(|response| response.status() == 200)
+    }
+
+    /// Address of a path of the gateway.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// The other process: what `facesocial serve` does, and a line about where.
+#[test]
+#[ignore = "run by the other tests, in a process of its own"]
+fn serves_until_killed() {
+    let Ok(arguments) = env::var(ARGUMENTS) else { return };
+    let cli = Cli::try_parse_from(arguments.lines()).unwrap();
+    let cli::Command::Serve(serve) = cli.command else { panic!("not a server's arguments") };
+    let application = Application::build(Config::try_from(*serve).unwrap()).unwrap();
+    let gateway = application.addresses().iter().find(|(role, _)| *role == Role::Gateway).unwrap().1;
+    // In one piece, and past the harness, which keeps what tests print.
+    io::stdout().write_all(format!("\ngateway at {gateway}\n").as_bytes()).unwrap();
+    thread::spawn(|| {
+        // Whoever started it is gone when its input ends.
+        io::stdin().read_to_end(&mut Vec::new()).ok();
+        std::process::exit(1);
+    });
+    tokio::runtime::Runtime::new().unwrap().block_on(application.run_until_stopped()).unwrap();
+}
