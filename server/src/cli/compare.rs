@@ -26,7 +26,7 @@ pub struct CompareArgs {
     /// The second photo.
     #[arg(value_name = "B")]
     second: PathBuf,
-    /// The false accept rate whose threshold decides: 1e-2 or 1e-3. A lower rate means fewer strangers taken for the
+    /// The false accept rate whose threshold decides: 1e-2, 1e-3 or 1e-4. A lower rate means fewer strangers taken for the
     /// same person and more photos of one person told apart.
     #[arg(long, value_name = "RATE", default_value = "1e-3", value_parser = far)]
     far: FarTarget,
@@ -41,7 +41,7 @@ fn far(text: &str) -> Result<FarTarget, String> {
     let rate: f32 = text.parse().map_err(|_| "a number is needed".to_owned())?;
     FarTarget::ALL.into_iter().find(|t| (t.rate() - rate).abs() < 1e-9).ok_or_else(|| {
         let known: Vec<String> = FarTarget::ALL.iter().map(|t| t.rate().to_string()).collect();
-        format!("thresholds exist for {} only", known.join(" and "))
+        format!("thresholds exist for {} only", known.join(", "))
     })
 }
 
@@ -114,7 +114,8 @@ mod tests {
     fn only_rates_with_a_threshold_are_taken() {
         assert_eq!(far("0.001"), Ok(FarTarget::PerMille1));
         assert_eq!(far("1e-2"), Ok(FarTarget::Percent1));
-        assert_eq!(far("1e-4"), Err("thresholds exist for 0.01 and 0.001 only".to_owned()));
+        assert_eq!(far("1e-4"), Ok(FarTarget::PerTenThousand1));
+        assert_eq!(far("1e-5"), Err("thresholds exist for 0.01, 0.001, 0.0001 only".to_owned()));
         assert!(far("x").is_err());
     }
 }
