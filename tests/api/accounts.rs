@@ -31,13 +31,13 @@ pub async fn secured(change: impl FnOnce(&mut AccessConfig)) -> Secured {
     config.access = AccessConfig { auth: true, jwt_secret: Some(Secret::new(SECRET)), ..config.access };
     change(&mut config.access);
     let users = seed(&config).await;
-    let app = spawn_app(config);
-    app.ready().await;
-    Secured { app, _weights: weights, users }
+    let server = Secured::of(weights, spawn_app(config), users);
+    server.app.ready().await;
+    server
 }
 
 /// Makes an account of each role, and a login of each, before the server starts.
-async fn seed(config: &Config) -> Vec<(Rank, UserId, LoginId)> {
+pub async fn seed(config: &Config) -> Vec<(Rank, UserId, LoginId)> {
     let store = facesocial_store::open(&config.store.options()).await.unwrap();
     let hash = bcrypt::hash(PASSWORD, 4).unwrap();
     let mut users = Vec::new();
@@ -67,6 +67,11 @@ async fn seed(config: &Config) -> Vec<(Rank, UserId, LoginId)> {
 }
 
 impl Secured {
+    /// A server with these accounts in its store, whose tokens are signed with [`SECRET`].
+    pub fn of(weights: tempfile::TempDir, app: TestApp, users: Vec<(Rank, UserId, LoginId)>) -> Self {
+        Self { app, _weights: weights, users }
+    }
+
     /// Identifier of the account of a role.
     pub fn user(&self, role: Rank) -> UserId {
         self.users.iter().find(|(r, ..)| *r == role).unwrap().1

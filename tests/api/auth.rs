@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use facesocial::{auth::tokens::Tokens, config::AccessConfig};
+use facesocial::{
+    auth::tokens::Tokens,
+    config::{AccessConfig, Secret},
+};
 use facesocial_store::{LoginId, Role as Rank};
 use facesocial_types::Service;
 use reqwest::{Client, Method, Response, StatusCode};
@@ -506,4 +509,107 @@ async fn a_photo_is_refused_before_it_is_sent() {
     let key = server.key(&["account"]).await;
     let sent = Client::new().post(url).bearer_auth(key).multipart(form("portrait.jpg")).send().await.unwrap();
     problem(sent, 403, "FORBIDDEN").await;
+}
+
+#[tokio::test]
+async fn a_key_of_another_collection_finds_nothing() {
+    let server = server().await;
+    let mut ids = Vec::new();
+    for name in ["ours", "theirs"] {
+        let made = server.by(Rank::Admin, Method::POST, "/collections").json(&json!({ "name": name }));
+        ids.push(text(&created(made.send().await.unwrap()).await, "id").to_owned());
+    }
+    let body = json!({ "name": "door", "scopes": ["gallery:read", "gallery:write", "keys"], "collections": [ids[0]] });
+    let made = created(server.by(Rank::Admin, Method::POST, "/keys").json(&body).send().await.unwrap()).await;
+    let with_key = |method, path: &str| server.anonymous(method, path).bearer_auth(text(&made, "key"));
+    ok(with_key(Method::GET, "/collections/ours").send().await.unwrap()).await;
+    // As if it did not exist: to look, to write, to bind another key to it.
+    problem(with_key(Method::GET, "/collections/theirs").send().await.unwrap(), 404, "COLLECTION_NOT_FOUND").await;
+    let person = json!({ "external_id": "x", "name": "x" });
+    for path in ["/collections/theirs/persons", "/collections/nobodys/persons"] {
+        let answer = with_key(Method::POST, path).json(&person).send().await.unwrap();
+        problem(answer, 404, "COLLECTION_NOT_FOUND").await;
+    }
+    let more = json!({ "name": "more", "scopes": ["gallery:read"], "collections": [ids[1]] });
+    problem(with_key(Method::POST, "/keys").json(&more).send().await.unwrap(), 404, "COLLECTION_NOT_FOUND").await;
+    let list = ok(with_key(Method::GET, "/collections").send().await.unwrap()).await;
+    let names: Vec<&str> = list["items"].as_array().unwrap().iter().map(|c| text(c, "name")).collect();
+    assert_eq!(names, ["ours"]);
+}
+
+#[tokio::test]
+async fn logins_and_refusals_stand_in_the_audit_trail() {
+    let server = server().await;
+    ok(server.log_in("user", PASSWORD).await).await;
+    problem(server.log_in("user", "wrong horse battery").await, 401, "UNAUTHENTICATED").await;
+    problem(server.log_in("correct horse battery", "user").await, 401, "UNAUTHENTICATED").await;
+    // Somebody else, because the new form of the password's hash ended the other logins of the account.
+    problem(server.by(Rank::Operator, Method::GET, "/users").send().await.unwrap(), 403, "FORBIDDEN").await;
+    let find = |trail: &Value, action: &str, outcome: &str| {
+        let entries = trail["items"].as_array().unwrap();
+        entries.iter().filter(|e| e["action"] == action && e["outcome"] == outcome).cloned().collect::<Vec<_>>()
+    };
+    // A refusal is written beside the answer.
+    let mut trail = Value::Null;
+    for _ in 0..50 {
+        trail = ok(server.by(Rank::Admin, Method::GET, "/audit?limit=100").send().await.unwrap()).await;
+        if !find(&trail, "access.refuse", "denied").is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let [refusal] = &find(&trail, "access.refuse", "denied")[..] else { panic!("{trail}") };
+    assert_eq!(
+        (&refusal["actor_id"], text(&refusal["details"], "permission")),
+        (&json!(server.user(Rank::Operator)), "users")
+    );
+    assert!(!find(&trail, "auth.login", "ok").is_empty(), "{trail}");
+    let failed = find(&trail, "auth.login", "failed");
+    assert_eq!(failed.len(), 2, "{trail}");
+    assert!(failed.iter().all(|e| e["address"] == "127.0.0.1"), "{trail}");
+    // What was typed as a name or password is not kept.
+    assert!(!trail.to_string().contains("horse"), "{trail}");
+}
+
+#[tokio::test]
+async fn while_the_database_is_down_nobody_gets_in() {
+    let Some(mut postgres) = facesocial_testkit::Postgres::start() else { return };
+    let (weights, mut config) = helpers::config_with(&["yolov10n-face"], &[Service::Yolo]);
+    config.store.database_url = Some(Secret::new(postgres.fresh_database()));
+    config.access = AccessConfig { auth: true, jwt_secret: Some(Secret::new(SECRET)), ..config.access };
+    let users = crate::accounts::seed(&config).await;
+    let server = Secured::of(weights, helpers::spawn_app(config.clone()), users.clone());
+    server.app.ready().await;
+    let token = server.token(Rank::Admin);
+    ok(server.account(&token).await).await;
+
+    postgres.stop();
+    problem(server.account(&token).await, 503, "STORE_UNAVAILABLE").await;
+    problem(server.log_in("user", PASSWORD).await, 503, "STORE_UNAVAILABLE").await;
+    problem(server.account("fsk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").await, 503, "STORE_UNAVAILABLE").await;
+    let upload = |server: &Secured| {
+        let url = server.app.service(Service::Yolo, "/detect");
+        Client::new().post(url).bearer_auth(&token).multipart(form("portrait.jpg")).send()
+    };
+    problem(upload(&server).await.unwrap(), 503, "STORE_UNAVAILABLE").await;
+    // What needs no database is still told: no token, a bad one.
+    problem(server.account("a.b.c").await, 401, "UNAUTHENTICATED").await;
+    assert_eq!(get(server.app.gateway("/healthz")).await.status(), 200);
+
+    // A server that is started now waits for the database, and says so.
+    let (weights, mut late) = helpers::config_with(&["yolov10n-face"], &[Service::Yolo]);
+    (late.store, late.access) = (config.store, config.access);
+    let late = Secured::of(weights, helpers::spawn_app(late), users);
+    while ok(get(late.app.gateway("/health")).await).await["status"] != "healthy" {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    problem(get(late.app.gateway("/readyz")).await, 503, "STORE_UNAVAILABLE").await;
+    problem(late.account(&token).await, 503, "STORE_UNAVAILABLE").await;
+
+    postgres.restart();
+    late.app.ready().await;
+    for server in [&server, &late] {
+        ok(server.account(&token).await).await;
+        ok(upload(server).await.unwrap()).await;
+    }
 }

@@ -103,6 +103,9 @@ fn verify(password: &str, stored: Option<&str>) -> ApiResult<Checked> {
         return Ok(if right { Checked::Right(Some(hash(password)?)) } else { Checked::Wrong });
     }
     let parsed = PasswordHash::new(stored).map_err(|e| ApiError::internal(&e))?;
+    if parsed.salt.is_none() || parsed.hash.is_none() {
+        return Err(ApiError::internal(&std::io::Error::other("a stored password hash is incomplete")));
+    }
     match argon2()?.verify_password(password.as_bytes(), &parsed) {
         Ok(()) if parsed.params == PasswordHash::new(NOBODY).map_err(|e| ApiError::internal(&e))?.params => {
             Ok(Checked::Right(None))
