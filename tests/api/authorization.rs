@@ -47,7 +47,7 @@ fn table() -> Vec<Row> {
         };
         for (listener, path) in places {
             let (method, cells) = (method.parse().unwrap(), cells.to_vec());
-            rows.push(Row { listener, method, path, permission: *permission, cells });
+            rows.push(Row { listener, method, path, permission, cells });
         }
     }
     rows
