@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn both_sides_have_the_same_steps_and_all_files_are_used() {
         let names = |side: &str| -> BTreeSet<String> {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(side);
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations").join(side);
             let files =
                 std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
             files.map(|file| file.trim_end_matches(".sql").to_owned()).collect()

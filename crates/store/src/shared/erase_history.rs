@@ -67,6 +67,14 @@ pub(super) async fn of_faces(tx: &mut Tx, collection: CollectionId, whose: Whose
         )
         .await?;
         erased.sessions += gone;
+        if gone > 0 {
+            // The answer that a repetition would get names the image.
+            sqlx::query("UPDATE idempotency_keys SET outcome = NULL WHERE collection_id = $1 AND subject = $2")
+                .bind(collection.0)
+                .bind(format!("session:{session}"))
+                .execute(tx.connection())
+                .await?;
+        }
     }
     erased.image_hashes = hashes.into_iter().collect();
     Ok(erased)
