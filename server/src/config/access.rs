@@ -49,7 +49,7 @@ pub struct AccessArgs {
     /// Of these, requests with photos; 0 for no limit. Unless given, 120; no limit with --auth off.
     #[arg(long, env = "FACESOCIAL_UPLOAD_RATE_LIMIT", value_name = "N")]
     pub upload_rate_limit: Option<u32>,
-    /// Origins whose pages may ask from a browser, such as https://app.example.org; none unless given.
+    /// Origins whose pages may ask from a browser, such as `https://app.example.org`; none unless given.
     #[arg(long, env = "FACESOCIAL_CORS_ORIGIN", value_name = "LIST", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
     /// A Redis that several servers share counters and cached results through, as redis://host:6379/0. Unless given, each
