@@ -77,6 +77,8 @@ impl Server {
             command.env(ARGUMENTS, arguments.join("\n")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
         let address = lines.find_map(|line| line.strip_prefix("gateway at ")?.parse().ok());
+        // Read on: the harness over there says after a minute that it still runs, and ends if nobody listens.
+        thread::spawn(move || lines.for_each(drop));
         let server = Self { process, address: address.expect("the server tells its address") };
         let begun = Instant::now();
         while !server.is_ready().await {
