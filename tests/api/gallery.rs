@@ -60,7 +60,7 @@ async fn people_are_enrolled_verified_and_identified(backend: &Backend) {
 
     // Turned, smaller, and without colour: still the same person.
     for photo in ["rotated_exif_6.jpg", "grey.jpg"] {
-        for level in ["basic", "standard"] {
+        for level in ["basic", "standard", "strict"] {
             let claim = form(photo).text("person", "external:eileen").text("verification_level", level);
             let answer = ok(post(gallery.url("/verify"), claim).await).await;
             assert_eq!((&answer["is_match"], &answer["face_id"]), (&json!(true), &face["face"]["id"]), "{answer}");
