@@ -37,5 +37,5 @@ pub use encryption::{EncryptionKey, EncryptionKeyError};
 pub use error::{Result, StoreError};
 pub use maintenance::{MigrationStatus, PostgresTools, backup, migrate, migration_status, restore};
 pub use options::{StoreOptions, open};
-pub use traits::{Accounts, Gallery, History, Operations, Store};
+pub use traits::{Accounts, Gallery, History, JobResults, Operations, Store};
 pub use types::*;

@@ -27,7 +27,8 @@ macro_rules! steps {
 }
 
 /// All steps, oldest first. A step that was released is never changed again.
-pub(crate) const STEPS: &[Step] = steps![1 "0001_gallery", 2 "0002_accounts", 3 "0003_history_operations"];
+pub(crate) const STEPS: &[Step] =
+    steps![1 "0001_gallery", 2 "0002_accounts", 3 "0003_history_operations", 4 "0004_job_results"];
 
 /// Where the database keeps which steps it took.
 pub(crate) const TABLE: &str = "schema_migrations";

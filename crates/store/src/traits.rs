@@ -227,7 +227,36 @@ pub trait Operations: Send + Sync {
     async fn close(&self);
 }
 
-/// A store: the embedded one, or Postgres.
-pub trait Store: Gallery + Accounts + History + Operations {}
+/// What jobs work through, what they find, and whom they tell.
+#[async_trait]
+pub trait JobResults: Send + Sync {
+    /// Where a job's images lie: those from number `from` on, at most `limit`, each with its number.
+    async fn job_items(&self, id: JobId, from: u64, limit: u32) -> Result<Vec<(u64, String)>>;
+    /// Adds what was found and notes progress, both or neither; false, and nothing is added, if the job was cancelled or is
+    /// another worker's now. A result that is there stays as it is. One that names a face which was erased meanwhile is
+    /// kept as erased.
+    async fn add_job_results(
+        &self,
+        id: JobId,
+        worker: &str,
+        progress: &JobProgress,
+        results: &[NewJobResult],
+    ) -> Result<bool>;
+    /// What was found: the results from number `from` on, at most `limit`, in the order of the images.
+    async fn job_results(&self, id: JobId, from: u64, limit: u32) -> Result<Vec<JobResult>>;
 
-impl<T: Gallery + Accounts + History + Operations> Store for T {}
+    /// At most `limit` jobs that have something to tell, with whom; they are due again after `lease_seconds` unless the
+    /// caller says what became of them.
+    async fn claim_webhooks(&self, lease_seconds: u32, limit: u32) -> Result<Vec<Webhook>>;
+    /// Notes that progress was told, up to `told_items`. The next is due at once.
+    async fn webhook_told(&self, job: JobId, told_items: u64) -> Result<()>;
+    /// Notes an attempt that failed; the next is due after `pause_seconds`.
+    async fn webhook_failed(&self, job: JobId, pause_seconds: u32) -> Result<()>;
+    /// Forgets whom a job tells, with the secret: its end was told, or telling it was given up.
+    async fn forget_webhook(&self, job: JobId) -> Result<()>;
+}
+
+/// A store: the embedded one, or Postgres.
+pub trait Store: Gallery + Accounts + History + Operations + JobResults {}
+
+impl<T: Gallery + Accounts + History + Operations + JobResults> Store for T {}

@@ -108,6 +108,7 @@ async fn import(ask: Ask<GalleryWrite>, path: web::Path<String>, payload: web::P
         collection_id: Some(collection.id),
         total_items: files,
         input: serde_json::to_value(input).map_err(|e| ApiError::internal(&e))?,
+        ..NewJob::default()
     };
     let write = ask.write(Fingerprint::of(&ask.req).part("archive", &uploaded.sha256).finish());
     let outcome = ask.store()?.create_job(&write, new).await?;
@@ -131,6 +132,7 @@ async fn start(ask: Ask<Jobs>, path: web::Path<String>, payload: web::Payload) -
         collection_id: Some(collection.id),
         total_items: 0,
         input,
+        ..NewJob::default()
     };
     Ok(accepted(&ask, ask.store()?.create_job(&write, new).await?))
 }

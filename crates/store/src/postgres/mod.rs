@@ -74,6 +74,9 @@ mod history;
 #[path = "../shared/hold.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod hold;
+#[path = "../shared/job_results.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod job_results;
 #[path = "../shared/jobs.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod jobs;
@@ -104,6 +107,9 @@ mod usage;
 #[path = "../shared/users.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod users;
+#[path = "../shared/webhooks.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod webhooks;
 #[path = "../shared/write.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod write;

@@ -26,6 +26,10 @@ const REFERENCES: &[(&str, &str, &str, &str)] = &[
     ("deepfake_results", "detection_id", "face_detections", "p.id = c.detection_id"),
     ("batch_jobs", "user_id", "users", "p.id = c.user_id"),
     ("batch_jobs", "collection_id", "collections", "p.id = c.collection_id"),
+    ("job_items", "job_id", "batch_jobs", "p.id = c.job_id"),
+    ("job_results", "job_id", "batch_jobs", "p.id = c.job_id"),
+    ("job_result_faces", "item", "job_results", "p.job_id = c.job_id AND p.item = c.item"),
+    ("job_webhooks", "job_id", "batch_jobs", "p.id = c.job_id"),
 ];
 
 /// Rows whose other half is gone. The databases keep this from happening; what breaks it is a damaged disk, or a hand.

@@ -10,6 +10,7 @@ use super::{
     counts::Counts,
     erase_history::{self, Whose},
     faces::{self, no_face},
+    job_results,
     persons::no_person,
     write::Audit,
 };
@@ -125,6 +126,8 @@ async fn erase_face(
         *counts.embeddings.entry(key).or_default() -= 1;
     }
     erased.embeddings += embeddings.len() as u64;
+    // The face is held, so that no job adds a line with it after this.
+    job_results::forget_face(tx, collection, id).await?;
     for sql in [
         "DELETE FROM face_crops WHERE collection_id = $1 AND face_id = $2",
         "DELETE FROM faces WHERE collection_id = $1 AND id = $2",

@@ -53,8 +53,18 @@ impl Backend {
         .bind(id.0)
         .fetch_all(tx.connection())
         .await?;
+        let named = sqlx::query(
+            "SELECT r.job_id, r.item, r.face_id FROM faces f
+             JOIN job_result_faces r ON r.collection_id = f.collection_id AND r.face_id = f.id
+             WHERE f.collection_id = $1 AND f.person_id = $2 ORDER BY r.job_id, r.item",
+        )
+        .bind(collection.0)
+        .bind(id.0)
+        .fetch_all(tx.connection())
+        .await?;
         Ok(PersonExport {
             person,
+            job_results: named.iter().map(job_result).collect::<Result<_>>()?,
             faces: exported,
             history: history.iter().map(recognition).collect::<Result<_>>()?,
             audit: audit.iter().map(entry).collect::<Result<_>>()?,
@@ -80,6 +90,15 @@ fn recognition(row: &DbRow) -> Result<Value> {
         "similarity_score": row.try_get::<f32, _>("similarity_score")?,
         "recognition_method": row.try_get::<String, _>("recognition_method")?,
         "is_verified_match": row.try_get::<bool, _>("is_verified_match")?,
+    }))
+}
+
+/// Which line, not what it says: it may show other people, too.
+fn job_result(row: &DbRow) -> Result<Value> {
+    Ok(json!({
+        "job_id": row.try_get::<Uuid, _>("job_id")?,
+        "index": rows::number(row, "item")?,
+        "matched_face_id": row.try_get::<Uuid, _>("face_id")?,
     }))
 }
 

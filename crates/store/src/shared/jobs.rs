@@ -9,7 +9,9 @@ use super::{
     Backend, Db, DbRow, Time, Tx,
     dialect::{FOR_UPDATE, SKIP_LOCKED, database_time},
     filter::Filter,
+    job_results,
     rows::{number, to_page},
+    webhooks,
     write::Audit,
 };
 use crate::{
@@ -20,7 +22,7 @@ use crate::{
     types::*,
 };
 
-const COLUMNS: &str = "j.id, j.job_type, j.user_id, j.collection_id, j.status, j.total_items, j.processed_items, \
+pub(super) const COLUMNS: &str = "j.id, j.job_type, j.user_id, j.collection_id, j.status, j.total_items, j.processed_items, \
      j.failed_items, j.input_data, j.results, j.error_message, j.created_at, j.started_at, j.completed_at";
 /// Workers that may be lost one after the other, without progress, before the job is given up: one that ends its worker
 /// each time must not end every server.
@@ -69,6 +71,10 @@ pub(super) async fn create(store: &Backend, write: &Write, new: NewJob) -> Resul
     .execute(tx.connection())
     .await
     .map_err(|e| missing_owner(e, &job))?;
+    job_results::add_items(&mut tx, job.id, &new.items).await?;
+    if let Some(webhook) = &new.webhook {
+        webhooks::add(store, &mut tx, job.id, webhook).await?;
+    }
     let audit = Audit {
         action: "job.create",
         subject: Some(format!("job:{}", job.id)),
@@ -142,9 +148,16 @@ async fn give_up(tx: &mut Tx, now: Time, lost: Time) -> Result<()> {
 }
 
 pub(super) async fn progress(store: &Backend, id: JobId, worker: &str, progress: &JobProgress) -> Result<bool> {
-    check_json_within("the job's results", &progress.results, MAX_DATA)?;
     let mut tx = store.begin_write().await?;
-    let now = database_time(&mut tx).await?;
+    let noted = note(&mut tx, id, worker, progress).await?;
+    store.commit(tx).await?;
+    Ok(noted)
+}
+
+/// Notes progress as part of a change; false if the job was cancelled or is another worker's now.
+pub(super) async fn note(tx: &mut Tx, id: JobId, worker: &str, progress: &JobProgress) -> Result<bool> {
+    check_json_within("the job's results", &progress.results, MAX_DATA)?;
+    let now = database_time(tx).await?;
     let done = sqlx::query(
         "UPDATE batch_jobs SET total_items = $3, processed_items = $4, failed_items = $5, results = $6, \
          heartbeat_at = $7, attempts = CASE WHEN $4 > processed_items THEN 0 ELSE attempts END \
@@ -159,7 +172,6 @@ pub(super) async fn progress(store: &Backend, id: JobId, worker: &str, progress:
     .bind(now)
     .execute(tx.connection())
     .await?;
-    store.commit(tx).await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -249,7 +261,7 @@ pub(super) async fn list(
     to_page(rows.iter().map(read), page, |job: &Job| job.id.0)
 }
 
-fn read(row: &DbRow) -> Result<Job> {
+pub(super) fn read(row: &DbRow) -> Result<Job> {
     let status: String = row.try_get("status")?;
     let time = |column: &str| -> Result<_> { Ok(row.try_get::<Option<Time>, _>(column)?.map(|time| time.0)) };
     Ok(Job {

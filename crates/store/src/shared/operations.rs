@@ -4,8 +4,12 @@ use async_trait::async_trait;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{Backend, audit, config, health, jobs, retention, usage};
-use crate::{error::Result, traits::Operations, types::*};
+use super::{Backend, audit, config, health, job_results, jobs, retention, usage, webhooks};
+use crate::{
+    error::Result,
+    traits::{JobResults, Operations},
+    types::*,
+};
 
 #[async_trait]
 impl Operations for Backend {
@@ -96,5 +100,42 @@ impl Operations for Backend {
 
     async fn close(&self) {
         health::close(self).await;
+    }
+}
+
+#[async_trait]
+impl JobResults for Backend {
+    async fn job_items(&self, id: JobId, from: u64, limit: u32) -> Result<Vec<(u64, String)>> {
+        job_results::items(self, id, from, limit).await
+    }
+
+    async fn add_job_results(
+        &self,
+        id: JobId,
+        worker: &str,
+        progress: &JobProgress,
+        results: &[NewJobResult],
+    ) -> Result<bool> {
+        job_results::add(self, id, worker, progress, results).await
+    }
+
+    async fn job_results(&self, id: JobId, from: u64, limit: u32) -> Result<Vec<JobResult>> {
+        job_results::list(self, id, from, limit).await
+    }
+
+    async fn claim_webhooks(&self, lease_seconds: u32, limit: u32) -> Result<Vec<Webhook>> {
+        webhooks::claim(self, lease_seconds, limit).await
+    }
+
+    async fn webhook_told(&self, job: JobId, told_items: u64) -> Result<()> {
+        webhooks::told(self, job, told_items).await
+    }
+
+    async fn webhook_failed(&self, job: JobId, pause_seconds: u32) -> Result<()> {
+        webhooks::failed(self, job, pause_seconds).await
+    }
+
+    async fn forget_webhook(&self, job: JobId) -> Result<()> {
+        webhooks::forget(self, job).await
     }
 }

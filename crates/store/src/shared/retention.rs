@@ -28,11 +28,21 @@ struct Rule {
 pub(super) async fn sweep(store: &Backend, retention: &Retention, now: OffsetDateTime) -> Result<Swept> {
     let days = |days: Option<u32>| days.and_then(|days| now.checked_sub(Duration::days(i64::from(days))));
     let created = |table, before| Rule { table, key: "id", over: "created_at < $1", before };
+    let of_jobs = |table, before| Rule {
+        table,
+        key: "job_id, item",
+        over: "job_id IN (SELECT id FROM batch_jobs WHERE completed_at < $1)",
+        before,
+    };
     let rules = [
         created("analysis_sessions", days(retention.sessions)),
         created("service_metrics", days(retention.metrics)),
         created("health_logs", days(retention.metrics)),
         created("api_usage", days(retention.api_usage)),
+        // Where images lay is of no use once their job has ended, and addresses may hold signatures.
+        of_jobs("job_items", Some(now)),
+        // First what jobs have many of, so that no transaction takes all of a job.
+        of_jobs("job_results", days(retention.jobs)),
         // Only ended ones have a time of completion.
         Rule { table: "batch_jobs", key: "id", over: "completed_at < $1", before: days(retention.jobs) },
         created("audit_log", days(retention.audit)),
@@ -64,7 +74,7 @@ async fn delete(store: &Backend, rule: &Rule, before: OffsetDateTime) -> Result<
         let mut tx = store.begin_write().await?;
         let done = sqlx::query(AssertSqlSafe(sql.clone())).bind(Time::from(before)).execute(tx.connection()).await?;
         let deleted = done.rows_affected();
-        if deleted > 0 && *table == "analysis_sessions" {
+        if deleted > 0 && matches!(*table, "analysis_sessions" | "job_results") {
             tx.leave_no_trace();
         }
         store.commit(tx).await?;

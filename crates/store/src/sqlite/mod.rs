@@ -68,6 +68,8 @@ mod gallery;
 mod history;
 #[path = "../shared/hold.rs"]
 mod hold;
+#[path = "../shared/job_results.rs"]
+mod job_results;
 #[path = "../shared/jobs.rs"]
 mod jobs;
 #[path = "../shared/logins.rs"]
@@ -88,6 +90,8 @@ mod sessions;
 mod usage;
 #[path = "../shared/users.rs"]
 mod users;
+#[path = "../shared/webhooks.rs"]
+mod webhooks;
 #[path = "../shared/write.rs"]
 mod write;
 

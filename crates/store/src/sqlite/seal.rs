@@ -54,7 +54,8 @@ pub(super) async fn agree(writer: &SqlitePool, key: Option<&EncryptionKey>) -> R
 }
 
 async fn holds_biometrics(pool: &SqlitePool) -> Result<bool> {
-    let tables = ["face_embeddings", "face_crops", "session_images"];
+    // Lines of jobs may hold embeddings, and are sealed as those are.
+    let tables = ["face_embeddings", "face_crops", "session_images", "job_results", "job_webhooks"];
     for table in tables {
         let there = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1").bind(table);
         if there.fetch_optional(pool).await?.is_none() {

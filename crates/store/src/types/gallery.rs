@@ -248,6 +248,8 @@ pub struct PersonExport {
     pub faces: Vec<ExportedFace>,
     /// Where the person was recognised in stored analyses.
     pub history: Vec<Value>,
+    /// Which results of jobs name the person.
+    pub job_results: Vec<Value>,
     /// Entries of the audit trail that name the person.
     pub audit: Vec<Value>,
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     ids::{CollectionId, JobId, UserId},
+    jobs::NewWebhook,
     write::Actor,
 };
 
@@ -47,7 +48,7 @@ impl JobStatus {
 }
 
 /// A job to be made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct NewJob {
     /// Kind, such as `import` or `reembed`.
     pub kind: String,
@@ -59,6 +60,10 @@ pub struct NewJob {
     pub total_items: u64,
     /// What the worker needs.
     pub input: Value,
+    /// Where its images lie, in their order; none of a job that has an archive, or no images.
+    pub items: Vec<String>,
+    /// Whom it tells how it goes.
+    pub webhook: Option<NewWebhook>,
 }
 
 /// Work that goes on after its request was answered.

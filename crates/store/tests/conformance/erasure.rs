@@ -172,6 +172,7 @@ async fn deleting_a_collection_takes_everything_in_it(f: Fixture) {
         collection_id: Some(gone),
         total_items: 1,
         input: json!({ "names": ["anna"] }),
+        ..NewJob::default()
     };
     f.store.create_job(&Write::system(), job).await.unwrap();
 

@@ -32,6 +32,7 @@ mod erasure;
 mod faces;
 mod history;
 mod idempotency;
+mod job_results;
 mod maintenance;
 mod operations;
 mod persons;

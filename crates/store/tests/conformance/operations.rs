@@ -61,6 +61,7 @@ fn new_job(kind: &str) -> NewJob {
         collection_id: None,
         total_items: 10,
         input: json!({ "folder": "a/b" }),
+        ..NewJob::default()
     }
 }
 
