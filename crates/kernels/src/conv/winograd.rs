@@ -1,0 +1,144 @@
+//! 3 x 3 convolutions at stride 1 by Winograd's minimal filtering.
+
+use std::ops::Range;
+
+use super::{ConvSpec, Extent, Job, Minimal};
+use crate::activation::Activation;
+use crate::aligned::Aligned;
+use crate::kernel::{Epilogue, Gemm, Kernel, MatrixMut, Tiles, Windows, kernel_transform};
+use crate::threads::{by_cols, by_rows, parts, with_scratch};
+
+/// Fewer channels than this and the transforms cost more than the products they save.
+const LEAST_CHANNELS: usize = 16;
+/// Up to this product of channels, tiles of 6 x 6 pay: their weights take four times the memory of the plain ones, and have
+/// to be read from it.
+const MOST_FOR_6: usize = 128 * 128;
+/// Values of the transformed input and of its products that are worked on at once: at least, at most.
+const AT_ONCE: (usize, usize) = (48 << 10, 768 << 10);
+
+/// Weights that each thread may read for its own rows.
+const MOST_SHARED: usize = 1 << 18;
+
+/// The side of the tiles that a convolution is computed with, if it is.
+pub(super) fn tile(spec: ConvSpec) -> Option<usize> {
+    let ConvSpec { c_in, c_out, kernel, stride, groups, minimal, .. } = spec;
+    if (kernel, stride, groups) != ((3, 3), 1, 1) {
+        return None;
+    }
+    match minimal {
+        Minimal::Off => None,
+        Minimal::Tiles4 => Some(4),
+        Minimal::Tiles6 => Some(6),
+        Minimal::Auto if c_in.min(c_out) < LEAST_CHANNELS => None,
+        Minimal::Auto => Some(if c_in * c_out <= MOST_FOR_6 { 6 } else { 4 }),
+    }
+}
+
+/// The transformed weights.
+#[derive(Debug, Clone)]
+pub(super) struct Winograd {
+    /// 4 or 6.
+    tile: usize,
+    /// Packed weights for each of the `tile * tile` values, one behind the other.
+    weights: Aligned,
+    /// The bias of the products, which is none.
+    zeros: Vec<f32>,
+}
+
+impl Winograd {
+    /// Packs `[c_out, c_in, 3, 3]`.
+    pub fn pack(kernel: &Kernel, spec: ConvSpec, tile: usize, weight: &[f32]) -> Self {
+        let ConvSpec { c_in, c_out, .. } = spec;
+        let values = tile * tile;
+        let transformed: Vec<f32> = weight.as_chunks::<9>().0.iter().flat_map(|g| kernel_transform(*g, tile)).collect();
+        let mut packed = Vec::new();
+        for i in 0..values {
+            packed.extend(kernel.pack(c_in, c_out, |k, col| transformed[(col * c_in + k) * values + i]));
+        }
+        let zeros = vec![0.0; c_out.next_multiple_of(kernel.width)];
+        Self { tile, weights: Aligned::from(packed.as_slice()), zeros }
+    }
+
+    pub fn run(&self, job: &Job<'_>, out: MatrixMut<'_>) {
+        let Extent { n, oh, ow, .. } = job.extent;
+        let step = self.tile - 2;
+        let (down, across) = (oh.div_ceil(step), ow.div_ceil(step));
+        let units = n * down;
+        let work = units * across * self.weights.len();
+        let parts = parts(work);
+        let start = |unit: usize| unit / down * oh * ow + (unit % down * step).min(oh) * ow;
+        // Parts of the columns transform the whole input each; worth it where there are many weights to read and few rows.
+        if units >= 3 * parts || self.weights.len() <= MOST_SHARED {
+            by_rows(out, 0..units, parts, &start, &|units, part| self.rows(job, units, 0, part));
+        } else {
+            let parts = parts.min(rayon::current_num_threads());
+            by_cols(out, 0, job.kernel.panel, parts, &|col, part| self.rows(job, 0..units, col, part));
+        }
+    }
+
+    /// Rows of tiles, and the columns of `out` from column `col` of the whole result on.
+    fn rows(&self, job: &Job<'_>, units: Range<usize>, col: usize, mut out: MatrixMut<'_>) {
+        let Extent { h, w, oh, ow, pad, .. } = job.extent;
+        let (c_in, width) = (job.spec.c_in, job.kernel.width);
+        let step = self.tile - 2;
+        let (down, across) = (oh.div_ceil(step), ow.div_ceil(step));
+        let (c_in_padded, cols) = (c_in.next_multiple_of(width), out.cols().next_multiple_of(width));
+        let values = self.tile * self.tile;
+        let one = values * across * (c_in_padded + cols);
+        let at_once = ((self.weights.len() / 2).clamp(AT_ONCE.0, AT_ONCE.1) / one).max(1);
+        let (tiles_in, tiles_out) = if self.tile == 4 { job.kernel.tiles4 } else { job.kernel.tiles6 };
+        for first in units.clone().step_by(at_once) {
+            let group = first..units.end.min(first + at_once);
+            let tiles = group.len() * across;
+            let (inputs, products) = (values * tiles * c_in_padded, values * tiles * cols);
+            with_scratch(inputs + products + values * c_in_padded, |scratch| {
+                let (inputs, rest) = scratch.split_at_mut(inputs);
+                let (products, patch) = rest.split_at_mut(products);
+                for unit in group.clone() {
+                    let row = Tiles {
+                        input: job.image(unit / down),
+                        height: h,
+                        width: w,
+                        pixel: c_in,
+                        channels: c_in,
+                        pad: (pad[0], pad[2]),
+                        fill: job.fill,
+                        row: unit % down,
+                        across,
+                    };
+                    tiles_in(&row, (tiles, (unit - first) * across), patch, inputs);
+                }
+                self.products(job, tiles, col, inputs, cols, products);
+                for unit in group {
+                    let line = unit % down * step;
+                    let (part, others) = std::mem::replace(&mut out, MatrixMut::new(&mut [], 0, 0, 0))
+                        .split_rows((oh - line).min(step) * ow);
+                    let row = unit / down * oh * ow + line * ow;
+                    tiles_out(products, (tiles, (unit - first) * across), ow, &job.epilogue.at(row, col), part);
+                    out = others;
+                }
+            });
+        }
+    }
+
+    /// The transformed inputs times the transformed weights, for each of the tiles' values.
+    fn products(&self, job: &Job<'_>, tiles: usize, col: usize, inputs: &[f32], cols: usize, products: &mut [f32]) {
+        let c_in = job.spec.c_in;
+        let c_in_padded = c_in.next_multiple_of(job.kernel.width);
+        let windows = Windows { width: tiles, step_x: c_in_padded, step_y: 0, runs: 1, run: c_in, run_step: 0 };
+        let epilogue = Epilogue {
+            bias: &self.zeros,
+            slopes: &[],
+            activation: Activation::None,
+            residual: None,
+            then: Activation::None,
+        };
+        let of_value = self.weights.len() / (self.tile * self.tile);
+        let weights = self.weights.chunks_exact(of_value);
+        let inputs = inputs.chunks_exact(tiles * c_in_padded);
+        for ((weights, input), products) in weights.zip(inputs).zip(products.chunks_exact_mut(tiles * cols)) {
+            let job_of_value = Gemm { input, windows, weights: &weights[c_in * col..], epilogue };
+            (job.kernel.gemm)(&job_of_value, MatrixMut::new(products, tiles, cols, cols));
+        }
+    }
+}

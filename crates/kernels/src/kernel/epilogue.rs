@@ -1,0 +1,139 @@
+//! What is done with a sum before it is stored: bias, rectifier, a second summand, another rectifier.
+
+#![expect(unsafe_code, reason = "reads vectors at addresses")]
+
+use super::matrix::MatrixMut;
+use super::simd::{Simd, erf, exp, sigmoid};
+use crate::Activation;
+
+/// Values added to the result, laid out as it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Residual<'a> {
+    /// From the value that belongs to the first column of the first row.
+    pub values: &'a [f32],
+    /// From row to row.
+    pub stride: usize,
+}
+
+/// `then(activation(sum + bias) + residual)`, column by column.
+///
+/// `then` is one of none, ReLU and PReLU, and without a residual none.
+#[derive(Clone, Copy)]
+pub(crate) struct Epilogue<'a> {
+    /// One a column, padded to whole vectors.
+    pub bias: &'a [f32],
+    /// One a column for [`Activation::PRelu`], padded to whole vectors; may be empty without it.
+    pub slopes: &'a [f32],
+    pub activation: Activation,
+    pub residual: Option<Residual<'a>>,
+    pub then: Activation,
+}
+
+impl<'a> Epilogue<'a> {
+    /// That of the part of the result from `row` and `col` on.
+    pub fn at(&self, row: usize, col: usize) -> Self {
+        let from = |values: &'a [f32]| &values[col.min(values.len())..];
+        let residual = self.residual.map(|r| {
+            let start = (row * r.stride + col).min(r.values.len());
+            Residual { values: &r.values[start..], ..r }
+        });
+        Self { bias: from(self.bias), slopes: from(self.slopes), residual, ..*self }
+    }
+
+    /// Whether the values are there that a result of `rows` x `cols` needs, vectors being of `width`.
+    pub(super) fn fits(&self, rows: usize, cols: usize, width: usize) -> bool {
+        let padded = cols.next_multiple_of(width);
+        let sloped = self.activation == Activation::PRelu || self.then == Activation::PRelu;
+        self.bias.len() >= padded
+            && (!sloped || self.slopes.len() >= padded)
+            && self.residual.is_none_or(|r| rows == 0 || (rows - 1) * r.stride + cols <= r.values.len())
+    }
+
+    /// Bounds between which the value is kept where that is all the first rectifier does.
+    pub(super) const fn clamp(&self) -> Option<(f32, f32)> {
+        match self.activation {
+            Activation::None => Some((f32::NEG_INFINITY, f32::INFINITY)),
+            Activation::Relu => Some((0.0, f32::INFINITY)),
+            Activation::Relu6 => Some((0.0, 6.0)),
+            _ => None,
+        }
+    }
+
+    /// Whether there is nothing to do after the first rectifier.
+    pub(super) const fn ends_with_activation(&self) -> bool {
+        self.residual.is_none()
+    }
+}
+
+/// One rectifier on a vector.
+#[inline(always)]
+pub(super) fn activate<S: Simd>(s: S, activation: Activation, x: S::V, slopes: S::V) -> S::V {
+    let zero = s.splat(0.0);
+    match activation {
+        Activation::None => x,
+        Activation::Relu => s.max(zero, x),
+        Activation::Relu6 => s.min(s.splat(6.0), s.max(zero, x)),
+        Activation::PRelu => s.fma(slopes, s.min(zero, x), s.max(zero, x)),
+        Activation::Silu => {
+            let one = s.splat(1.0);
+            s.div(x, s.add(one, exp(s, s.sub(zero, x))))
+        }
+        Activation::Gelu => {
+            let erf = erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2)));
+            s.mul(s.mul(x, s.splat(0.5)), s.add(s.splat(1.0), erf))
+        }
+        Activation::HardSwish => s.mul(x, hard_sigmoid(s, x)),
+        Activation::HardSigmoid => hard_sigmoid(s, x),
+        Activation::Sigmoid => sigmoid(s, x),
+    }
+}
+
+#[inline(always)]
+fn hard_sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
+    s.min(s.splat(1.0), s.max(s.splat(0.0), s.fma(x, s.splat(1.0 / 6.0), s.splat(0.5))))
+}
+
+/// The epilogue without its bias on all of `out`, in place.
+///
+/// # Panics
+/// The epilogue has too few slopes, or too little to add.
+#[inline(always)]
+pub(super) fn finish<S: Simd>(s: S, epilogue: &Epilogue<'_>, mut out: MatrixMut<'_>) {
+    let (rows, cols, stride) = (out.rows(), out.cols(), out.stride());
+    let sloped = epilogue.activation == Activation::PRelu || epilogue.then == Activation::PRelu;
+    let slopes = !sloped || epilogue.slopes.len() >= cols.next_multiple_of(S::WIDTH);
+    let residual = epilogue.residual.is_none_or(|r| rows == 0 || (rows - 1) * r.stride + cols <= r.values.len());
+    assert!(slopes && residual, "an epilogue for another result");
+    for row in 0..rows {
+        let mut col = 0;
+        while col < cols {
+            let lanes = S::WIDTH.min(cols - col);
+            // SAFETY: `lanes` columns of the row from `col` on are inside of `out`; slopes are padded to whole vectors and
+            // the residual has the row, by the assertion.
+            unsafe {
+                let at = out.start().add(row * stride + col);
+                let slopes = if sloped { s.load(epilogue.slopes.as_ptr().add(col)) } else { s.splat(0.0) };
+                let mut x = if lanes == S::WIDTH { s.load(at) } else { s.load_first(at, lanes) };
+                x = activate(s, epilogue.activation, x, slopes);
+                if let Some(residual) = &epilogue.residual {
+                    let from = residual.values.as_ptr().add(row * residual.stride + col);
+                    x = s.add(x, if lanes == S::WIDTH { s.load(from) } else { s.load_first(from, lanes) });
+                    x = then(s, epilogue.then, x, slopes);
+                }
+                if lanes == S::WIDTH { s.store(at, x) } else { s.store_first(at, x, lanes) }
+            }
+            col += lanes;
+        }
+    }
+}
+
+/// The rectifiers that networks have after a sum with a shortcut; others are none.
+#[inline(always)]
+fn then<S: Simd>(s: S, then: Activation, x: S::V, slopes: S::V) -> S::V {
+    let zero = s.splat(0.0);
+    match then {
+        Activation::Relu => s.max(zero, x),
+        Activation::PRelu => s.fma(slopes, s.min(zero, x), s.max(zero, x)),
+        _ => x,
+    }
+}

@@ -1,0 +1,253 @@
+//! The product of windows with packed weights: convolutions of every kernel, and linear layers.
+
+#![expect(unsafe_code, reason = "the innermost loops work on addresses that were checked before them")]
+
+use super::epilogue::Epilogue;
+use super::matrix::MatrixMut;
+use super::simd::Simd;
+use crate::Activation;
+
+/// Where the windows lie in the input.
+///
+/// Row `i` of the result is that of the window that starts `i / width * step_y + i % width * step_x` values into the
+/// input. A window is `runs` times `run` values in a row, each run `run_step` after the one before.
+#[derive(Clone, Copy)]
+pub(crate) struct Windows {
+    pub width: usize,
+    pub step_x: usize,
+    pub step_y: usize,
+    pub runs: usize,
+    pub run: usize,
+    pub run_step: usize,
+}
+
+impl Windows {
+    fn start(&self, row: usize) -> usize {
+        row / self.width * self.step_y + row % self.width * self.step_x
+    }
+
+    /// Values that the input must have for `rows` windows.
+    fn reach(&self, rows: usize) -> usize {
+        if rows == 0 || self.runs == 0 {
+            return 0;
+        }
+        // The last of a whole line of windows can reach further than the last window.
+        let line =
+            if rows > self.width { (rows / self.width - 1) * self.step_y + (self.width - 1) * self.step_x } else { 0 };
+        line.max(self.start(rows - 1)) + (self.runs - 1) * self.run_step + self.run
+    }
+}
+
+/// A product to compute.
+#[derive(Clone, Copy)]
+pub(crate) struct Gemm<'a> {
+    pub input: &'a [f32],
+    pub windows: Windows,
+    /// Packed by [`pack`](super::pack), from the first column of the result on.
+    pub weights: &'a [f32],
+    pub epilogue: Epilogue<'a>,
+}
+
+/// Computes all of `out`; `MR` rows and `NV` vectors at a time.
+#[inline(always)]
+pub(super) fn gemm<S: Simd, const MR: usize, const NV: usize>(s: S, job: &Gemm<'_>, mut out: MatrixMut<'_>) {
+    let (rows, cols) = (out.rows(), out.cols());
+    if rows == 0 || cols == 0 {
+        return;
+    }
+    let depth = job.windows.runs * job.windows.run;
+    assert!(job.windows.width > 0 && job.windows.reach(rows) <= job.input.len(), "windows beyond the input");
+    assert!(job.weights.len() >= depth * cols.next_multiple_of(S::WIDTH), "too few weights");
+    assert!(job.epilogue.fits(rows, cols, S::WIDTH), "an epilogue for another result");
+    // Tiles of like height: none is so short that its sums wait for each other.
+    let tiles = rows.div_ceil(MR);
+    let mut weights = job.weights.as_ptr();
+    let mut col = 0;
+    while col < cols {
+        let vectors = (cols - col).div_ceil(S::WIDTH).min(NV);
+        let mut row = 0;
+        for tile in 0..tiles {
+            let end = (tile + 1) * rows / tiles;
+            let at = Place { row, col, count: (vectors * S::WIDTH).min(cols - col) };
+            // SAFETY: rows and columns are inside of `out`; windows, weights and epilogue suffice by the assertions.
+            unsafe { by_width::<S, MR, NV>(s, job, weights, end - row, vectors, at, &mut out) };
+            row = end;
+        }
+        // SAFETY: at most to the end of the weights, by the assertion above.
+        weights = unsafe { weights.add(depth * vectors * S::WIDTH) };
+        col += vectors * S::WIDTH;
+    }
+}
+
+/// Part of the result: from which row and column on, and how many columns.
+#[derive(Clone, Copy)]
+struct Place {
+    row: usize,
+    col: usize,
+    count: usize,
+}
+
+/// # Safety
+/// As [`tile`], for `height` rows and `vectors` vectors, at most `MR` and `NV`.
+#[inline(always)]
+unsafe fn by_width<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    job: &Gemm<'_>,
+    weights: *const f32,
+    height: usize,
+    vectors: usize,
+    at: Place,
+    out: &mut MatrixMut<'_>,
+) {
+    // SAFETY: the caller's promise; each is called for the number of vectors that it computes.
+    unsafe {
+        if vectors == 1 {
+            by_height::<S, MR, 1>(s, job, weights, height, at, out);
+        } else if vectors == 2 {
+            by_height::<S, MR, 2>(s, job, weights, height, at, out);
+        } else if const { NV > 2 } && vectors == 3 {
+            by_height::<S, MR, 3>(s, job, weights, height, at, out);
+        } else if const { NV > 2 } {
+            by_height::<S, MR, NV>(s, job, weights, height, at, out);
+        }
+    }
+}
+
+/// # Safety
+/// As [`tile`], for `height` rows, at most `MR`.
+#[inline(always)]
+unsafe fn by_height<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    job: &Gemm<'_>,
+    weights: *const f32,
+    height: usize,
+    mut at: Place,
+    out: &mut MatrixMut<'_>,
+) {
+    let end = at.row + height;
+    while at.row < end {
+        let left = end - at.row;
+        // SAFETY: the caller's promise; each is called for no more rows than are left.
+        unsafe {
+            if left >= MR {
+                tile::<S, MR, NV>(s, job, weights, at, out);
+                at.row += MR;
+            } else if const { MR > 6 } && left >= 6 {
+                tile::<S, 6, NV>(s, job, weights, at, out);
+                at.row += 6;
+            } else if const { MR > 5 } && left >= 5 {
+                tile::<S, 5, NV>(s, job, weights, at, out);
+                at.row += 5;
+            } else if const { MR > 4 } && left >= 4 {
+                tile::<S, 4, NV>(s, job, weights, at, out);
+                at.row += 4;
+            } else if left >= 3 {
+                tile::<S, 3, NV>(s, job, weights, at, out);
+                at.row += 3;
+            } else if left >= 2 {
+                tile::<S, 2, NV>(s, job, weights, at, out);
+                at.row += 2;
+            } else {
+                tile::<S, 1, NV>(s, job, weights, at, out);
+                at.row += 1;
+            }
+        }
+    }
+}
+
+/// `MR` rows of `NV` vectors: the sums stay in registers from the first to the last weight.
+///
+/// # Safety
+/// The rows from `at.row` and the columns from `at.col` are inside of `out`, `at.count` at most `NV` vectors; the input has
+/// the windows of the rows; `weights` are those of the columns; the epilogue fits.
+#[inline(always)]
+unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    job: &Gemm<'_>,
+    weights: *const f32,
+    at: Place,
+    out: &mut MatrixMut<'_>,
+) {
+    let windows = &job.windows;
+    let mut starts = [job.input.as_ptr(); MR];
+    let (mut line, mut x) = (at.row / windows.width * windows.step_y, at.row % windows.width);
+    for start in &mut starts {
+        // SAFETY: the window of the row starts inside of the input.
+        *start = unsafe { start.add(line + x * windows.step_x) };
+        x += 1;
+        if x == windows.width {
+            (line, x) = (line + windows.step_y, 0);
+        }
+    }
+    let mut sums = [[s.splat(0.0); NV]; MR];
+    let mut weight = weights;
+    for run in 0..windows.runs {
+        let first = run * windows.run_step;
+        for i in first..first + windows.run {
+            let mut vectors = [s.splat(0.0); NV];
+            // SAFETY: `NV` vectors of weights for each value of the window, and the window is inside of the input.
+            unsafe {
+                for (n, vector) in vectors.iter_mut().enumerate() {
+                    *vector = s.load(weight.add(n * S::WIDTH));
+                }
+                weight = weight.add(NV * S::WIDTH);
+                for m in 0..MR {
+                    let value = s.splat(*starts[m].add(i));
+                    for n in 0..NV {
+                        sums[m][n] = s.fma(value, vectors[n], sums[m][n]);
+                    }
+                }
+            }
+        }
+    }
+    // Apart from the array that is looked at by address below, the sums would be written to it after every step.
+    let mut totals = [[s.splat(0.0); NV]; MR];
+    for m in 0..MR {
+        for n in 0..NV {
+            totals[m][n] = sums[m][n];
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { store(s, &job.epilogue, &totals, at, out) }
+}
+
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn store<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    epilogue: &Epilogue<'_>,
+    sums: &[[S::V; NV]; MR],
+    at: Place,
+    out: &mut MatrixMut<'_>,
+) {
+    let stride = out.stride();
+    // SAFETY: row and column are inside of `out`.
+    let to = unsafe { out.start().add(at.row * stride + at.col) };
+    let (low, high) = epilogue.clamp().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+    let (low, high, zero) = (s.splat(low), s.splat(high), s.splat(0.0));
+    let sloped = epilogue.activation == Activation::PRelu;
+    for n in 0..NV {
+        let lanes = S::WIDTH.min(at.count - (n * S::WIDTH).min(at.count));
+        // SAFETY: bias and slopes are padded to whole vectors; `lanes` columns of every row are inside of `out`.
+        unsafe {
+            let bias = s.load(epilogue.bias.as_ptr().add(at.col + n * S::WIDTH));
+            let slopes = if sloped { s.load(epilogue.slopes.as_ptr().add(at.col + n * S::WIDTH)) } else { zero };
+            for (m, sums) in sums.iter().enumerate() {
+                let x = s.add(sums[n], bias);
+                let x = if sloped { s.fma(slopes, s.min(zero, x), s.max(zero, x)) } else { s.min(high, s.max(low, x)) };
+                let to = to.add(m * stride + n * S::WIDTH);
+                if lanes == S::WIDTH { s.store(to, x) } else { s.store_first(to, x, lanes) }
+            }
+        }
+    }
+    let done = sloped || epilogue.clamp().is_some();
+    if done && epilogue.ends_with_activation() {
+        return;
+    }
+    let activation = if done { Activation::None } else { epilogue.activation };
+    let (_, rows) = out.reborrow().split_rows(at.row);
+    let (_, place) = rows.split_rows(MR).0.split_cols(at.col);
+    let rest = Epilogue { activation, ..epilogue.at(at.row, at.col) };
+    s.finish(&rest, place.split_cols(at.count).0);
+}

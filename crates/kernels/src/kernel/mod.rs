@@ -1,0 +1,184 @@
+//! The loops that time is spent in, once for each set of instructions.
+//!
+//! One algorithm serves all sets: it is generic over [`simd::Simd`], a handful of operations on vectors, and over the
+//! number of sums that the registers hold.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod depthwise;
+mod epilogue;
+mod gemm;
+mod matrix;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+mod simd;
+mod winograd;
+
+pub(crate) use depthwise::Depthwise;
+pub(crate) use epilogue::{Epilogue, Residual};
+pub(crate) use gemm::{Gemm, Windows};
+pub(crate) use matrix::MatrixMut;
+pub(crate) use winograd::{Tiles, kernel_transform};
+
+use crate::Instructions;
+
+/// [`winograd::input`]: a row of tiles, the number of tiles and the first one's, room for one, where they go.
+pub(crate) type TilesIn = fn(&Tiles<'_>, (usize, usize), &mut [f32], &mut [f32]);
+/// [`winograd::output`]: the products, the number of tiles and the first one's, the result's width, what follows, where it
+/// goes.
+pub(crate) type TilesOut = fn(&[f32], (usize, usize), usize, &Epilogue<'_>, MatrixMut<'_>);
+
+/// The functions for one set of instructions.
+pub(crate) struct Kernel {
+    /// Lanes of a vector; weights and biases are padded to whole vectors.
+    pub width: usize,
+    /// Columns of the result that are computed together; threads share columns at multiples of it.
+    pub panel: usize,
+    pub gemm: fn(&Gemm<'_>, MatrixMut<'_>),
+    pub depthwise: fn(&Depthwise<'_>, MatrixMut<'_>),
+    /// Tiles of 4 x 4.
+    pub tiles4: (TilesIn, TilesOut),
+    /// Tiles of 6 x 6.
+    pub tiles6: (TilesIn, TilesOut),
+    /// An epilogue without its bias, in place.
+    pub finish: fn(&Epilogue<'_>, MatrixMut<'_>),
+}
+
+/// Compiles the algorithms for one set of instructions: `rows` x `vectors` sums are in registers at a time.
+macro_rules! compile {
+    ($kernel:ident, $proof:ty, $(#[$features:meta])? rows: $rows:literal, vectors: $vectors:literal) => {
+        mod $kernel {
+            #![expect(unsafe_code, reason = "calls functions with instructions that only some processors have")]
+
+            use super::*;
+
+            /// This version, where the processor has the instructions.
+            pub(super) fn kernel() -> Option<&'static Kernel> {
+                const WIDTH: usize = <$proof as simd::Simd>::WIDTH;
+                static KERNEL: Kernel = Kernel {
+                    width: WIDTH,
+                    panel: WIDTH * $vectors,
+                    gemm,
+                    depthwise,
+                    tiles4: (tiles_in::<4>, tiles_out::<4>),
+                    tiles6: (tiles_in::<6>, tiles_out::<6>),
+                    finish,
+                };
+                <$proof>::detect().map(|_| &KERNEL)
+            }
+
+            /// As after `kernel` has found the instructions.
+            fn proof() -> $proof {
+                let Some(proof) = <$proof>::detect() else { unreachable!("kernels without their instructions") };
+                proof
+            }
+
+            $(#[$features])?
+            fn gemm_with(s: $proof, job: &Gemm<'_>, out: MatrixMut<'_>) {
+                gemm::gemm::<_, $rows, $vectors>(s, job, out);
+            }
+
+            fn gemm(job: &Gemm<'_>, out: MatrixMut<'_>) {
+                let s = proof();
+                // SAFETY: `s` is proof that the processor has the instructions.
+                #[allow(unused_unsafe, reason = "without instructions of its own the function is safe")]
+                unsafe { gemm_with(s, job, out) }
+            }
+
+            $(#[$features])?
+            fn depthwise_with(s: $proof, job: &Depthwise<'_>, out: MatrixMut<'_>) {
+                depthwise::depthwise(s, job, out);
+            }
+
+            fn depthwise(job: &Depthwise<'_>, out: MatrixMut<'_>) {
+                let s = proof();
+                // SAFETY: as in `gemm`.
+                #[allow(unused_unsafe, reason = "as in `gemm`")]
+                unsafe { depthwise_with(s, job, out) }
+            }
+
+            $(#[$features])?
+            fn tiles_in_with<const N: usize>(
+                s: $proof, job: &Tiles<'_>, at: (usize, usize), patch: &mut [f32], out: &mut [f32],
+            ) {
+                winograd::input::<_, N>(s, job, at, patch, out);
+            }
+
+            fn tiles_in<const N: usize>(job: &Tiles<'_>, at: (usize, usize), patch: &mut [f32], out: &mut [f32]) {
+                let s = proof();
+                // SAFETY: as in `gemm`.
+                #[allow(unused_unsafe, reason = "as in `gemm`")]
+                unsafe { tiles_in_with::<N>(s, job, at, patch, out) }
+            }
+
+            $(#[$features])?
+            fn tiles_out_with<const N: usize>(
+                s: $proof, products: &[f32], at: (usize, usize), width: usize, epilogue: &Epilogue<'_>, out: MatrixMut<'_>,
+            ) {
+                winograd::output::<_, N>(s, products, at, width, epilogue, out);
+            }
+
+            fn tiles_out<const N: usize>(
+                products: &[f32], at: (usize, usize), width: usize, epilogue: &Epilogue<'_>, out: MatrixMut<'_>,
+            ) {
+                let s = proof();
+                // SAFETY: as in `gemm`.
+                #[allow(unused_unsafe, reason = "as in `gemm`")]
+                unsafe { tiles_out_with::<N>(s, products, at, width, epilogue, out) }
+            }
+
+            fn finish(epilogue: &Epilogue<'_>, out: MatrixMut<'_>) {
+                simd::Simd::finish(proof(), epilogue, out);
+            }
+        }
+    };
+}
+
+compile!(portable_kernel, portable::Portable, rows: 4, vectors: 2);
+#[cfg(target_arch = "x86_64")]
+compile!(avx2_kernel, avx2::Avx2, #[target_feature(enable = "avx2,fma")] rows: 6, vectors: 2);
+#[cfg(target_arch = "x86_64")]
+compile!(avx512_kernel, avx512::Avx512, #[target_feature(enable = "avx512f")] rows: 12, vectors: 2);
+#[cfg(target_arch = "aarch64")]
+compile!(neon_kernel, neon::Neon, #[target_feature(enable = "neon")] rows: 6, vectors: 4);
+
+/// The kernels for a set of instructions, where this processor has it.
+pub(crate) fn of(instructions: Instructions) -> Option<&'static Kernel> {
+    match instructions {
+        Instructions::Portable => portable_kernel::kernel(),
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 => avx2_kernel::kernel(),
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 => avx512_kernel::kernel(),
+        #[cfg(target_arch = "aarch64")]
+        Instructions::Neon => neon_kernel::kernel(),
+        #[cfg(not(all(target_arch = "x86_64", target_arch = "aarch64")))]
+        _ => None,
+    }
+}
+
+impl Kernel {
+    /// Weights in the order in which [`Self::gemm`] reads them: panels of columns, in each the depth, in each the columns,
+    /// zeros behind the last.
+    pub fn pack(&self, depth: usize, cols: usize, weight: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+        let mut packed = Vec::with_capacity(depth * cols.next_multiple_of(self.width));
+        for first in (0..cols).step_by(self.panel) {
+            let columns = (cols - first).next_multiple_of(self.width).min(self.panel);
+            for k in 0..depth {
+                let column = |col: usize| if col < cols { weight(k, col) } else { 0.0 };
+                packed.extend((first..first + columns).map(column));
+            }
+        }
+        packed
+    }
+
+    /// Values with zeros behind them for a vector that reaches over the end.
+    pub fn pad(&self, values: &[f32]) -> Vec<f32> {
+        let mut padded = values.to_vec();
+        padded.resize(values.len() + self.width, 0.0);
+        padded
+    }
+}

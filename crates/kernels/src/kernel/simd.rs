@@ -1,0 +1,111 @@
+//! The few operations that kernels are written in, so that one algorithm serves every set of instructions.
+
+#![expect(unsafe_code, reason = "loads and stores take addresses")]
+
+use super::epilogue::Epilogue;
+use super::matrix::MatrixMut;
+
+/// A value of this type is proof that the processor has the instructions.
+///
+/// Everything is inlined into a function compiled for those instructions, or it would be a call each; that is why the
+/// kernels have loops where iterators with closures would do.
+///
+/// Of `max` and `min` the second operand is the result where one is NaN: constants come first, so that a broken
+/// activation is seen and not rectified away.
+///
+/// Inlining multiplies what there is to compile, so the epilogue, which has every rectifier in it, is a call.
+pub(super) trait Simd: Copy {
+    /// A vector of [`Self::WIDTH`] lanes.
+    type V: Copy;
+    /// Lanes of a vector.
+    const WIDTH: usize;
+
+    fn splat(self, value: f32) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// To the nearest whole number.
+    fn round(self, a: Self::V) -> Self::V;
+    /// Two to the power of whole numbers of -126..=127.
+    fn exp2(self, a: Self::V) -> Self::V;
+
+    /// [`finish`](super::epilogue::finish), compiled for the instructions.
+    fn finish(self, epilogue: &Epilogue<'_>, out: MatrixMut<'_>);
+
+    /// # Safety
+    /// `from` is readable for [`Self::WIDTH`] values, aligned as a value.
+    unsafe fn load(self, from: *const f32) -> Self::V;
+    /// # Safety
+    /// `to` is writable for [`Self::WIDTH`] values, aligned as a value.
+    unsafe fn store(self, to: *mut f32, value: Self::V);
+    /// The first `count` lanes, zero in the others.
+    ///
+    /// # Safety
+    /// `from` is readable for `count` values, at most [`Self::WIDTH`].
+    unsafe fn load_first(self, from: *const f32, count: usize) -> Self::V;
+    /// # Safety
+    /// `to` is writable for `count` values, at most [`Self::WIDTH`].
+    unsafe fn store_first(self, to: *mut f32, value: Self::V, count: usize);
+}
+
+/// Defines functions of one expression that holds instructions.
+macro_rules! operations {
+    ($($name:ident($($operand:ident),+) = $instruction:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($operand: Self::V),+) -> Self::V {
+            // SAFETY: `self` is proof that the processor has the instructions; they touch no memory.
+            unsafe { $instruction }
+        }
+    )*};
+}
+pub(super) use operations;
+
+/// `exp(x)`, to 2 units in the last place; below -87 it is that of -87, above 88 that of 88, which are finite.
+#[inline(always)]
+pub(super) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
+    let x = s.min(s.splat(88.0), s.max(s.splat(-87.0), x));
+    let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
+    // The logarithm of 2 in two parts, the first with few enough digits that its multiples are exact.
+    let r = s.fma(n, s.splat(-0.693_359_4), x);
+    let r = s.fma(n, s.splat(2.121_944_4e-4), r);
+    // Cephes' polynomial for exp(r) on the interval around zero.
+    let mut p = s.splat(1.987_569_1e-4);
+    p = s.fma(p, r, s.splat(1.398_199_9e-3));
+    p = s.fma(p, r, s.splat(8.333_452e-3));
+    p = s.fma(p, r, s.splat(4.166_579_6e-2));
+    p = s.fma(p, r, s.splat(1.666_666_5e-1));
+    p = s.fma(p, r, s.splat(0.5));
+    let p = s.add(s.fma(s.mul(r, r), p, r), s.splat(1.0));
+    s.mul(p, s.exp2(n))
+}
+
+/// `1 / (1 + exp(-x))`
+#[inline(always)]
+pub(super) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
+    let one = s.splat(1.0);
+    s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
+}
+
+/// The error function, to 2e-7: Abramowitz and Stegun, 7.1.26.
+#[inline(always)]
+pub(super) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    let size = s.max(s.sub(zero, x), x);
+    let t = s.div(one, s.fma(size, s.splat(0.327_591_1), one));
+    let mut p = s.splat(1.061_405_4);
+    p = s.fma(p, t, s.splat(-1.453_152));
+    p = s.fma(p, t, s.splat(1.421_413_8));
+    p = s.fma(p, t, s.splat(-0.284_496_74));
+    p = s.fma(p, t, s.splat(0.254_829_6));
+    let p = s.mul(p, t);
+    let left = s.mul(p, exp(s, s.sub(zero, s.mul(x, x))));
+    let magnitude = s.sub(one, left);
+    // The sign of x: its value between -1 and 1 after a factor that no float of interest survives.
+    let sign = s.min(one, s.max(s.splat(-1.0), s.mul(x, s.splat(1e30))));
+    s.mul(sign, magnitude)
+}

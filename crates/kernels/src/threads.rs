@@ -1,0 +1,132 @@
+//! How work is shared between the threads of rayon's current pool.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use crate::aligned::Aligned;
+use crate::kernel::MatrixMut;
+
+/// Multiplications that a part has at least: handing over less costs more than it saves.
+const GRAIN: usize = 1 << 20;
+
+/// Runs `f` on a thread of the pool, so that each layer inside need not hand its work over and wait.
+///
+/// On one thread, or in the pool already, it is called as it is.
+pub fn run<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    if rayon::current_num_threads() == 1 || rayon::current_thread_index().is_some() {
+        return f();
+    }
+    rayon::scope(|_| f())
+}
+
+/// Into how many parts to divide so many multiplications.
+pub(crate) fn parts(work: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    // Two for each thread, so that one that was held up leaves some to the others.
+    if threads == 1 { 1 } else { (work / GRAIN).clamp(1, 2 * threads) }
+}
+
+/// Calls `f` with parts of `units` and their rows of `out`; unit `i` starts at row `start(i)`.
+pub(crate) fn by_rows(
+    out: MatrixMut<'_>,
+    units: Range<usize>,
+    parts: usize,
+    start: &(impl Fn(usize) -> usize + Sync),
+    f: &(impl Fn(Range<usize>, MatrixMut<'_>) + Sync),
+) {
+    let parts = parts.min(units.len());
+    if parts <= 1 {
+        return f(units, out);
+    }
+    let middle = units.start + units.len() * (parts / 2) / parts;
+    let (upper, lower) = out.split_rows(start(middle) - start(units.start));
+    rayon::join(
+        || by_rows(upper, units.start..middle, parts / 2, start, f),
+        || by_rows(lower, middle..units.end, parts - parts / 2, start, f),
+    );
+}
+
+/// Calls `f` with the first column and the columns of parts of `out`, each but the last a multiple of `panel` wide.
+pub(crate) fn by_cols(
+    out: MatrixMut<'_>,
+    first: usize,
+    panel: usize,
+    parts: usize,
+    f: &(impl Fn(usize, MatrixMut<'_>) + Sync),
+) {
+    let panels = out.cols().div_ceil(panel);
+    let parts = parts.min(panels);
+    if parts <= 1 {
+        return f(first, out);
+    }
+    let middle = panels * (parts / 2) / parts * panel;
+    let (left, right) = out.split_cols(middle);
+    rayon::join(
+        || by_cols(left, first, panel, parts / 2, f),
+        || by_cols(right, first + middle, panel, parts - parts / 2, f),
+    );
+}
+
+/// Calls `f` with room for `len` values of which nothing is known; each thread keeps its room for the next time.
+pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: Cell<Aligned> = Cell::default();
+    }
+    // Taken out: if `f` comes here again it finds none, and makes its own.
+    let mut scratch = SCRATCH.take();
+    if scratch.len() < len {
+        scratch.resize(len);
+    }
+    let result = f(&mut scratch[..len]);
+    SCRATCH.set(scratch);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_and_column_is_somebodys() {
+        for parts in 1..9 {
+            for (units, per_unit, cols) in [(1, 3, 40), (7, 2, 5), (16, 1, 33)] {
+                let mut values = vec![0.0; units * per_unit * cols];
+                let out = MatrixMut::new(&mut values, units * per_unit, cols, cols);
+                by_rows(out, 0..units, parts, &|unit| unit * per_unit, &|range, part| {
+                    assert_eq!(part.rows(), range.len() * per_unit);
+                    by_cols(part, 0, 8, parts, &|first, mut part| {
+                        for row in 0..part.rows() {
+                            for (i, v) in part.row(row).iter_mut().enumerate() {
+                                *v += (1 + (first + i) * 100 + range.start * per_unit + row) as f32;
+                            }
+                        }
+                    });
+                });
+                for (i, v) in values.iter().enumerate() {
+                    assert_eq!(
+                        *v,
+                        (1 + i % cols * 100 + i / cols) as f32,
+                        "{parts} parts, {units} x {per_unit} x {cols}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn little_work_is_not_divided() {
+        assert_eq!(parts(GRAIN - 1), 1);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        assert_eq!(pool.install(|| (parts(100), parts(2 * GRAIN), parts(usize::MAX))), (1, 2, 4));
+    }
+
+    #[test]
+    fn scratch_can_be_asked_for_twice() {
+        let inner = |outer: &mut [f32]| {
+            outer.fill(1.0);
+            with_scratch(5, |inner| inner.fill(2.0));
+            outer.iter().sum::<f32>()
+        };
+        assert_eq!(with_scratch(10, inner), 10.0);
+    }
+}
