@@ -2,6 +2,7 @@
 
 mod access;
 mod data;
+mod jobs;
 mod secret;
 mod upkeep;
 
@@ -20,6 +21,7 @@ use facesocial_types::Service;
 pub use self::{
     access::{AccessArgs, AccessConfig, Switch},
     data::{KeepArgs, Keeping, StoreArgs, StoreConfig},
+    jobs::{JobArgs, JobConfig},
     secret::Secret,
     upkeep::{UpkeepArgs, UpkeepConfig},
 };
@@ -45,6 +47,9 @@ pub struct ServeArgs {
     /// How long rows are kept, and how large an import may be.
     #[command(flatten)]
     pub upkeep: UpkeepArgs,
+    /// Where jobs may take photos from, and whom they may tell.
+    #[command(flatten)]
+    pub jobs: JobArgs,
     /// Services to run, separated by commas; all seven when left out.
     #[arg(long, env = "FACESOCIAL_SERVICES", value_name = "LIST", value_delimiter = ',')]
     pub services: Vec<Service>,
@@ -239,6 +244,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// How long rows are kept, and how large an import may be.
     pub upkeep: UpkeepConfig,
+    /// Where jobs may take photos from, and whom they may tell.
+    pub jobs: JobConfig,
     /// Time to finish running requests after the signal to stop.
     pub shutdown_timeout: Duration,
 }
@@ -288,6 +295,7 @@ impl TryFrom<ServeArgs> for Config {
             keeping: args.keep.into(),
             access: args.access.try_into()?,
             upkeep: args.upkeep.into(),
+            jobs: args.jobs.into(),
             shutdown_timeout: args.shutdown_timeout.into(),
         })
     }

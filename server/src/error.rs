@@ -9,6 +9,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use facesocial_imaging::ImageError;
+use facesocial_outbound::OutboundError;
 use facesocial_pipeline::{EngineError, PipelineError};
 use facesocial_store::StoreError;
 use serde::Serialize;
@@ -118,6 +119,8 @@ codes! {
     RateLimited = "RATE_LIMITED", 429, "Too many requests", retry after 1;
     /// A failure of this server.
     Internal = "INTERNAL", 500, "The server failed";
+    /// Another server does not give a file that a job asks it for.
+    SourceUnavailable = "SOURCE_UNAVAILABLE", 502, "The image cannot be fetched";
     /// As many requests wait as may.
     Overloaded = "OVERLOADED", 503, "The server is busy", retry after 2;
     /// The networks are still being loaded, or the server stops.
@@ -345,6 +348,18 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<OutboundError> for ApiError {
+    fn from(error: OutboundError) -> Self {
+        let code = match &error {
+            OutboundError::Malformed | OutboundError::Credentials => Code::InvalidInput,
+            OutboundError::NotListed { .. } | OutboundError::Address { .. } => Code::Forbidden,
+            OutboundError::TooLarge { .. } => Code::PayloadTooLarge,
+            _ => Code::SourceUnavailable,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 impl From<MultipartError> for ApiError {
     fn from(error: MultipartError) -> Self {
         match error {
@@ -420,6 +435,7 @@ mod tests {
             "IDEMPOTENCY_KEY_REUSED 422 0",
             "RATE_LIMITED 429 1",
             "INTERNAL 500 0",
+            "SOURCE_UNAVAILABLE 502 0",
             "OVERLOADED 503 2",
             "NOT_READY 503 3",
             "MODEL_UNAVAILABLE 503 0",

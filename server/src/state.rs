@@ -113,7 +113,7 @@ impl State {
             started: Instant::now(),
             keeping: config.keeping,
             auth: Auth::new(&config.access),
-            jobs: JobQueue::new(&config.store.data_dir, config.upkeep.import_bytes, limits.image_bytes as u64),
+            jobs: JobQueue::new(config),
             usage: Usage::default(),
             loaded: OnceLock::new(),
             store: OnceLock::new(),

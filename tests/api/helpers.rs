@@ -12,7 +12,7 @@ use std::{
 };
 
 use facesocial::{
-    config::{AccessConfig, Config, Keeping, Limits, Role, Secret, StoreConfig, UpkeepConfig},
+    config::{AccessConfig, Config, JobConfig, Keeping, Limits, Role, Secret, StoreConfig, UpkeepConfig},
     networks::NetworkArgs,
     startup::{Application, Stopper},
 };
@@ -82,6 +82,7 @@ pub fn config() -> Config {
         keeping: Keeping { sessions: false, images: false, enrol_quality: 0.4 },
         access: AccessConfig { redis_url: test_redis(), ..AccessConfig::open() },
         upkeep: UpkeepConfig::default(),
+        jobs: JobConfig::default(),
         shutdown_timeout: Duration::from_secs(30),
     }
 }

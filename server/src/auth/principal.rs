@@ -71,6 +71,12 @@ impl Principal {
         }
     }
 
+    /// Whoever asked for a job, while it is worked on: what it may was found when the job was made.
+    pub fn of_job(user: Option<UserId>) -> Self {
+        let actor = user.map_or_else(Actor::system, |user| actor(ActorKind::User, Some(user.0), None));
+        Self { actor, user, login: None, role: Role::Admin, scopes: None, collections: Vec::new() }
+    }
+
     /// Who is named in the audit trail and holds idempotency keys.
     pub fn actor(&self) -> Actor {
         self.actor.clone()

@@ -13,7 +13,11 @@ use facesocial_types::Service;
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-pub(crate) use self::work::Sent;
+pub(crate) use self::{
+    analyze::{Comprehensive, analyze},
+    plan::Plan,
+    work::{Sent, Work},
+};
 
 use crate::{
     routing::{get, post},

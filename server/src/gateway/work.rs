@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What is kept of a photo while it is analysed and afterwards.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sent {
     /// sha256 of the file, hex.
     pub hash: String,

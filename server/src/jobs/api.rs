@@ -11,8 +11,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{
-    Kind,
-    import::{self, archive},
+    Kind, analyze, archive_of,
+    import::{self, archive, archive::Layout},
     options::JobRequest,
     worker,
 };
@@ -21,15 +21,16 @@ use crate::{
     error::{ApiError, ApiResult, Code},
     extract::{Fingerprint, Listed, builder, changed},
     gallery::{Ask, running_model},
-    routing::{get, post},
+    routing::{get, post, resource},
 };
 
 /// Adds the paths of jobs, under `/api/v1`.
 pub fn configure(cfg: &mut ServiceConfig) {
     cfg.service(post("/collections/{name}/imports", import))
         .service(post("/collections/{name}/jobs", start))
-        .service(get("/jobs", list))
+        .service(resource("/jobs", "GET and POST", [web::get().to(list), web::post().to(analyze::start)]))
         .service(get("/jobs/{id}", show))
+        .service(get("/jobs/{id}/results", analyze::results))
         .service(post("/jobs/{id}/cancel", cancel));
 }
 
@@ -66,7 +67,7 @@ impl JobDto {
 
     fn whole(mut job: Job) -> Self {
         // Where an import's archive lies is nobody's concern.
-        let options = (import::archive_of(&job).is_none()).then_some(job.input);
+        let options = analyze::told(&job).or_else(|| archive_of(&job).is_none().then(|| job.input.clone()));
         if let Some(results) = job.results.as_object_mut() {
             results.remove("position");
         }
@@ -95,7 +96,7 @@ async fn import(ask: Ask<GalleryWrite>, path: web::Path<String>, payload: web::P
     running_model(&ask.state)?;
     let uploaded = import::receive(&ask.state, &ask.req, payload).await?;
     let (file, limits) = (uploaded.path(), ask.state.jobs.limits());
-    let survey = tokio::task::spawn_blocking(move || archive::survey(&file, &limits));
+    let survey = tokio::task::spawn_blocking(move || archive::survey(&file, &limits, Layout::Persons));
     let survey = survey.await.map_err(|e| ApiError::internal(&e))??;
     if survey.photos == 0 {
         return Err(ApiError::invalid("the archive has no photo at a path like person/photo.jpg"));
@@ -137,7 +138,7 @@ async fn start(ask: Ask<Jobs>, path: web::Path<String>, payload: web::Payload) -
     Ok(accepted(&ask, ask.store()?.create_job(&write, new).await?))
 }
 
-fn accepted<P: Permission>(ask: &Ask<P>, outcome: Outcome<Job>) -> HttpResponse {
+pub(super) fn accepted<P: Permission>(ask: &Ask<P>, outcome: Outcome<Job>) -> HttpResponse {
     ask.state.jobs.announce();
     let location = format!("/api/v1/jobs/{}", outcome.value.id);
     let mut response = builder(StatusCode::ACCEPTED, outcome.replayed);
@@ -164,11 +165,12 @@ async fn cancel(ask: Ask<Jobs>, path: web::Path<String>) -> ApiResult<HttpRespon
     let job = find(&ask, &path).await?;
     let outcome = ask.store()?.cancel_job(&ask.bare_write(), job.id).await?;
     worker::clean_up(&ask.state, &outcome.value);
+    ask.state.jobs.announce_end();
     Ok(changed(StatusCode::OK, outcome, JobDto::whole))
 }
 
 /// A job that the caller may see. Of one that it may not, the existence is not told.
-async fn find(ask: &Ask<Jobs>, id: &str) -> ApiResult<Job> {
+pub(super) async fn find(ask: &Ask<Jobs>, id: &str) -> ApiResult<Job> {
     let none = || ApiError::from(StoreError::NotFound { kind: "job", id: id.chars().take(64).collect() });
     let id: JobId = id.parse().map_err(|_| none())?;
     let job = ask.store()?.job(id).await?;

@@ -39,8 +39,11 @@ impl JobRequest {
     /// # Errors
     /// Another kind, unknown options, values that are not allowed; networks that are not there or not measured.
     pub fn check(self, state: &State) -> ApiResult<(Kind, Value)> {
-        let kind = Kind::parse(&self.kind).filter(|kind| *kind != Kind::Import).ok_or_else(|| {
-            ApiError::invalid("kind is none of reembed, group, duplicates; archives go to the path ending in /imports")
+        let elsewhere = |kind: &Kind| matches!(kind, Kind::Import | Kind::Analyze);
+        let kind = Kind::parse(&self.kind).filter(|kind| !elsewhere(kind)).ok_or_else(|| {
+            let detail = "kind is none of reembed, group, duplicates; archives to import go to the path ending in /imports, \
+                          analyses to /api/v1/jobs";
+            ApiError::invalid(detail)
         })?;
         let given: Given = serde_json::from_value(Value::Object(self.options))
             .map_err(|e| ApiError::invalid(format!("options: {e}")))?;
@@ -57,7 +60,7 @@ impl JobRequest {
                 let levels = [Level::Strict, Level::Standard];
                 json!(duplicates::Options { min_similarity: similarity(&given, state, &model, &levels)?, model })
             }
-            Kind::Reembed | Kind::Import => {
+            Kind::Reembed | Kind::Import | Kind::Analyze => {
                 no_min_faces(&given)?;
                 if given.min_similarity.is_some() || given.verification_level.is_some() {
                     return Err(ApiError::invalid("options: reembed has none"));

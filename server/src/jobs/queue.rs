@@ -3,13 +3,16 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::{Duration, SystemTime},
 };
 
+use facesocial_outbound::Client;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::import::ArchiveLimits;
+use super::{Lane, import::ArchiveLimits};
+use crate::config::{Config, JobConfig};
 
 /// Archives that may wait at a time.
 const MAX_WAITING: usize = 16;
@@ -17,31 +20,62 @@ const MAX_WAITING: usize = 16;
 /// What requests and the worker share.
 #[derive(Debug)]
 pub struct JobQueue {
-    news: Notify,
+    news: [Notify; Lane::ALL.len()],
+    ends: Notify,
+    config: JobConfig,
+    client: OnceLock<Client>,
     folder: PathBuf,
     archive_bytes: u64,
     limits: ArchiveLimits,
 }
 
 impl JobQueue {
-    /// Archives of up to `archive_bytes` with photos of up to `photo_bytes`, kept below `data_dir` until their job ends.
-    pub fn new(data_dir: &Path, archive_bytes: u64, photo_bytes: u64) -> Self {
+    /// Archives are kept below the data folder until their job ends.
+    pub fn new(config: &Config) -> Self {
+        let photo_bytes = config.limits.image_bytes as u64;
+        Self::of(&config.store.data_dir, config.upkeep.import_bytes, photo_bytes, config.jobs.clone())
+    }
+
+    fn of(data_dir: &Path, archive_bytes: u64, photo_bytes: u64, config: JobConfig) -> Self {
         Self {
-            news: Notify::new(),
+            news: Default::default(),
+            ends: Notify::new(),
+            config,
+            client: OnceLock::new(),
             folder: data_dir.join("imports"),
             archive_bytes,
             limits: ArchiveLimits::new(archive_bytes, photo_bytes),
         }
     }
 
-    /// Tells the worker that there is a job.
+    /// Tells the workers that there is a job.
     pub(super) fn announce(&self) {
-        self.news.notify_one();
+        self.news.iter().for_each(Notify::notify_one);
     }
 
     /// Waits until somebody announces a job.
-    pub(super) async fn announced(&self) {
-        self.news.notified().await;
+    pub(super) async fn announced(&self, lane: Lane) {
+        self.news[lane as usize].notified().await;
+    }
+
+    /// Tells that a job has ended, and somebody may have to be told.
+    pub(super) fn announce_end(&self) {
+        self.ends.notify_one();
+    }
+
+    /// Waits until a job ends here.
+    pub(super) async fn ended(&self) {
+        self.ends.notified().await;
+    }
+
+    /// Where jobs may take photos from, and whom they may tell.
+    pub(super) fn config(&self) -> &JobConfig {
+        &self.config
+    }
+
+    /// Asks listed hosts. The first call reads the system's certificates: away from threads that answer.
+    pub(super) fn client(&self) -> &Client {
+        self.client.get_or_init(Client::new)
     }
 
     /// Most bytes of an archive.
@@ -120,7 +154,7 @@ mod tests {
     #[test]
     fn archives_without_a_job_are_removed_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let queue = JobQueue::new(folder.path(), 1000, 100);
+        let queue = JobQueue::of(folder.path(), 1000, 100, JobConfig::default());
         assert!(queue.archives().unwrap().is_empty());
         assert!(queue.has_room().unwrap());
         let [wanted, orphan] = [Uuid::now_v7(), Uuid::now_v7()];

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio::{sync::watch, time::sleep};
 use uuid::Uuid;
 
-use super::{SharedState, import};
+use super::{SharedState, archive_of};
 use crate::error::ApiResult;
 
 /// Time between two rounds.
@@ -51,14 +51,14 @@ async fn round(state: &SharedState, retention: &Retention) -> ApiResult<()> {
     Ok(())
 }
 
-/// Archives of imports that have not ended.
+/// Archives of jobs that have not ended.
 async fn archives_wanted(state: &SharedState) -> ApiResult<Vec<Uuid>> {
     let store = state.store()?;
     let (mut wanted, mut after) = (Vec::new(), None);
     loop {
         let page = store.jobs(None, &[], PageRequest { after, limit: 100 }).await?;
         let open = page.items.iter().filter(|j| matches!(j.status, JobStatus::Pending | JobStatus::Processing));
-        wanted.extend(open.filter_map(import::archive_of));
+        wanted.extend(open.filter_map(archive_of));
         after = page.next;
         if after.is_none() {
             return Ok(wanted);

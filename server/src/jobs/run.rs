@@ -1,11 +1,14 @@
 //! One job at work: what is noted of it, and patience with a database or a compute pool that is busy.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use facesocial_store::{Actor, ActorKind, CollectionId, Job, JobProgress, Write};
+use facesocial_store::{Actor, ActorKind, CollectionId, Job, JobProgress, NewJobResult, Write};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 
@@ -27,19 +30,28 @@ pub(super) struct Run {
     pub state: SharedState,
     /// The job as it was claimed.
     pub job: Job,
+    /// The worker that has it.
+    worker: String,
+    storing: AtomicBool,
     noted: Mutex<(JobProgress, Option<Instant>)>,
 }
 
 impl Run {
-    /// A claimed job.
-    pub(super) fn new(state: SharedState, job: Job) -> Self {
+    /// A job that `worker` claimed.
+    pub(super) fn new(state: SharedState, job: Job, worker: &str) -> Self {
         let progress = JobProgress {
             total_items: job.total_items,
             processed_items: job.processed_items,
             failed_items: job.failed_items,
             results: job.results.clone(),
         };
-        Self { state, job, noted: Mutex::new((progress, None)) }
+        Self {
+            state,
+            job,
+            worker: worker.to_owned(),
+            storing: AtomicBool::new(false),
+            noted: Mutex::new((progress, None)),
+        }
     }
 
     /// The gallery it works on.
@@ -86,6 +98,44 @@ impl Run {
             // A result that cannot be written down: the job goes on, and is begun again if it is cut off.
             Err(error) => tracing::error!(%error, "a job's progress cannot be noted"),
         }
+    }
+
+    /// Stores what was found, and the progress with it; only then the progress counts as noted.
+    ///
+    /// # Errors
+    /// The store does not take it. One that does not answer is waited for.
+    pub(super) async fn store_results<T: Serialize>(
+        &self,
+        total: u64,
+        (processed, failed): (u64, u64),
+        progress: &T,
+        results: &[NewJobResult],
+    ) -> ApiResult<()> {
+        let results_noted = serde_json::to_value(progress).map_err(|e| ApiError::internal(&e))?;
+        let progress = JobProgress {
+            total_items: total.max(processed),
+            processed_items: processed,
+            failed_items: failed,
+            results: results_noted,
+        };
+        let told = &progress;
+        self.storing.store(true, Ordering::Relaxed);
+        let stored = patiently(|| async move {
+            Ok::<_, ApiError>(self.state.store()?.add_job_results(self.job.id, &self.worker, told, results).await?)
+        });
+        let stored = stored.await;
+        self.storing.store(false, Ordering::Relaxed);
+        if !stored? {
+            // The next sign of life finds out why, and ends this.
+            std::future::pending::<()>().await;
+        }
+        *self.noted() = (progress, Some(Instant::now()));
+        Ok(())
+    }
+
+    /// Whether the job's row is being changed at this moment: what was noted before must not be written over it.
+    pub(super) fn is_storing(&self) -> bool {
+        self.storing.load(Ordering::Relaxed)
     }
 
     /// What was noted last.

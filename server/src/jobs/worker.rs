@@ -1,4 +1,4 @@
-//! The task that does jobs, one at a time.
+//! The tasks that do jobs, each one at a time.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Kind, SharedState, duplicates, group, import, reembed,
+    Kind, Lane, SharedState, analyze, archive_of, duplicates, group, import, reembed,
     run::{Run, patiently},
 };
 use crate::error::{ApiError, ApiResult};
@@ -25,15 +25,15 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// Time between two looks for jobs that nobody announced here: other servers', and those of workers that ended.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Does jobs until `stop` says so.
-pub(super) async fn work(state: SharedState, mut stop: watch::Receiver<bool>) {
+/// Does the jobs of a lane until `stop` says so.
+pub(super) async fn work(state: SharedState, lane: Lane, mut stop: watch::Receiver<bool>) {
     let name = format!("worker-{}", Uuid::new_v4().simple());
     while !*stop.borrow() {
-        match claim(&state, &name).await {
+        match claim(&state, lane, &name).await {
             Ok(Some(job)) => Worker { state: &state, name: &name }.take(job, &mut stop).await,
             Ok(None) => {
                 tokio::select! {
-                    () = state.jobs.announced() => {}
+                    () = state.jobs.announced(lane) => {}
                     () = sleep(LOOK_EVERY) => {}
                     _ = stop.changed() => {}
                 }
@@ -46,11 +46,13 @@ pub(super) async fn work(state: SharedState, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// The next job, once the networks that jobs need are there.
-async fn claim(state: &SharedState, name: &str) -> ApiResult<Option<Job>> {
-    state.ready()?.require(Service::Recognition)?;
-    let kinds = Kind::ALL.map(Kind::as_str);
-    Ok(state.store()?.claim_job(name, &kinds, LEASE_SECONDS).await?)
+/// The next job, once the networks that jobs need are there. Analyses say themselves which they need.
+async fn claim(state: &SharedState, lane: Lane, name: &str) -> ApiResult<Option<Job>> {
+    let loaded = state.ready()?;
+    if lane == Lane::Galleries {
+        loaded.require(Service::Recognition)?;
+    }
+    Ok(state.store()?.claim_job(name, &lane.kinds(), LEASE_SECONDS).await?)
 }
 
 struct Worker<'a> {
@@ -72,7 +74,7 @@ impl Worker<'_> {
     async fn take(&self, job: Job, stop: &mut watch::Receiver<bool>) {
         let id = job.id;
         tracing::info!(job = %id, kind = job.kind, "job begins");
-        let run = Run::new(self.state.clone(), job);
+        let run = Run::new(self.state.clone(), job, self.name);
         let ended = self.drive(&run, stop).await;
         match ended {
             Ended::Done => {
@@ -120,6 +122,9 @@ impl Worker<'_> {
     }
 
     async fn sign(&self, run: &Run) -> ApiResult<bool> {
+        if run.is_storing() {
+            return Ok(true);
+        }
         Ok(self.state.store()?.progress_job(run.job.id, self.name, &run.progress()).await?)
     }
 
@@ -131,7 +136,10 @@ impl Worker<'_> {
         });
         tokio::select! {
             finished = finish => match finished {
-                Ok(_) => self.clean_up_if_over(&run.job).await,
+                Ok(_) => {
+                    self.state.jobs.announce_end();
+                    self.clean_up_if_over(&run.job).await;
+                }
                 Err(error) => {
                     tracing::error!(job = %run.job.id, %error, "what a job found cannot be stored");
                     self.finish_empty(run).await;
@@ -169,6 +177,7 @@ impl Worker<'_> {
 
 async fn perform(run: &Run) -> ApiResult<()> {
     match Kind::parse(&run.job.kind) {
+        Some(Kind::Analyze) => analyze::perform(run).await,
         Some(Kind::Import) => import::perform(run).await,
         Some(Kind::Reembed) => reembed::perform(run).await,
         Some(Kind::Group) => group::perform(run).await,
@@ -179,7 +188,7 @@ async fn perform(run: &Run) -> ApiResult<()> {
 
 /// Forgets what a job that has ended left on disk.
 pub(super) fn clean_up(state: &SharedState, job: &Job) {
-    if let Some(archive) = import::archive_of(job) {
+    if let Some(archive) = archive_of(job) {
         state.jobs.remove_archive(archive);
     }
 }

@@ -40,11 +40,20 @@ impl ArchiveLimits {
     }
 }
 
+/// What the folders of an archive stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Persons: `person/photo.jpg`.
+    Persons,
+    /// Nothing: photos lie anywhere.
+    Any,
+}
+
 /// Why an archive is refused as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// Not a ZIP archive, or cut off.
-    #[error("the file is no ZIP archive, or was cut off; send photos as person/photo.jpg in a ZIP archive")]
+    #[error("the file is no ZIP archive, or was cut off; send photos in a ZIP archive")]
     NotZip,
     /// More entries than allowed.
     #[error("the archive has {found} entries; at most {allowed} are taken at once")]
@@ -102,12 +111,12 @@ pub struct Survey {
 ///
 /// # Errors
 /// The archive is refused as a whole.
-pub fn survey(path: &Path, limits: &ArchiveLimits) -> Result<Survey, ArchiveError> {
+pub fn survey(path: &Path, limits: &ArchiveLimits, layout: Layout) -> Result<Survey, ArchiveError> {
     let mut archive = Archive::open(path, limits)?;
     let (mut found, mut declared) = (Survey { photos: 0, refused: 0 }, 0u64);
     for entry in archive.entries.files().map_err(ArchiveError::of)? {
         let entry = entry.map_err(|_| ArchiveError::Damaged)?;
-        match sort(&entry) {
+        match sort(&entry, layout) {
             Sorted::Photo { .. } => {
                 found.photos += 1;
                 declared = declared.saturating_add(entry.size().min(limits.photo_bytes));
@@ -142,7 +151,7 @@ pub struct Entry {
 /// A photo of an archive.
 #[derive(Debug)]
 pub struct Photo {
-    /// Name of its folder.
+    /// Name of its folder; empty where folders say nothing.
     pub person: String,
     /// The file.
     pub bytes: Vec<u8>,
@@ -155,6 +164,7 @@ pub struct Photo {
 pub fn walk(
     path: &Path,
     limits: &ArchiveLimits,
+    layout: Layout,
     from: Cursor,
     mut each: impl FnMut(Entry) -> ControlFlow<()>,
 ) -> Result<(), ArchiveError> {
@@ -164,7 +174,7 @@ pub fn walk(
     for entry in archive.entries.files().map_err(ArchiveError::of)?.skip(done) {
         let entry = entry.map_err(|_| ArchiveError::Damaged)?;
         at.entries += 1;
-        let (path, photo) = match sort(&entry) {
+        let (path, photo) = match sort(&entry, layout) {
             Sorted::Ignored => continue,
             Sorted::Refused { path, error } => (path, Err(error)),
             Sorted::Photo { path, person } => {
@@ -212,11 +222,15 @@ enum Sorted {
     Refused { path: String, error: ApiError },
 }
 
-fn sort(entry: &ZipFileEntry<'_>) -> Sorted {
+fn sort(entry: &ZipFileEntry<'_>, layout: Layout) -> Sorted {
     let name = entry.name().unwrap_or_else(|_| String::from_utf8_lossy(entry.name_raw()).into_owned().into());
     let path = place::shown(&name);
     let refuse = |reason: Cow<'static, str>| Sorted::Refused { path: path.clone(), error: ApiError::invalid(reason) };
-    match place::of(&name) {
+    let place = match layout {
+        Layout::Persons => place::of(&name),
+        Layout::Any => place::anywhere(&name),
+    };
+    match place {
         Place::Ignored => Sorted::Ignored,
         Place::Refused(reason) => refuse(reason.into()),
         Place::Photo { .. } if entry.is_symlink() => refuse("a link is no photo".into()),
@@ -278,6 +292,8 @@ mod tests {
 
     const LIMITS: ArchiveLimits = ArchiveLimits { entries: 10, photo_bytes: 1000, total_bytes: 3000, ratio: 50 };
 
+    const PERSONS: Layout = Layout::Persons;
+
     fn archive(entries: &[(&str, &[u8])], method: CompressionMethod) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut zip = ZipWriter::new(file.reopen().unwrap());
@@ -292,7 +308,7 @@ mod tests {
 
     fn all(file: &Path, limits: &ArchiveLimits, from: Cursor) -> Result<Vec<Entry>, ArchiveError> {
         let mut found = Vec::new();
-        walk(file, limits, from, |entry| {
+        walk(file, limits, PERSONS, from, |entry| {
             found.push(entry);
             ControlFlow::Continue(())
         })?;
@@ -310,7 +326,7 @@ mod tests {
             ("bob/1.jpg", b"other"),
         ];
         let file = archive(&entries, CompressionMethod::Stored);
-        assert_eq!(survey(file.path(), &LIMITS).unwrap(), Survey { photos: 2, refused: 3 });
+        assert_eq!(survey(file.path(), &LIMITS, PERSONS).unwrap(), Survey { photos: 2, refused: 3 });
         let found = all(file.path(), &LIMITS, Cursor::default()).unwrap();
         let told: Vec<_> = found
             .iter()
@@ -345,12 +361,15 @@ mod tests {
         let entries: Vec<(String, &[u8])> = (0..4).map(|i| (format!("ann/{i}.jpg"), &zeros[..])).collect();
         let entries: Vec<(&str, &[u8])> = entries.iter().map(|(n, b)| (n.as_str(), *b)).collect();
         let file = archive(&entries, CompressionMethod::Deflated);
-        assert!(matches!(survey(file.path(), &LIMITS), Err(ArchiveError::TooLarge { allowed: 3000 })));
+        assert!(matches!(survey(file.path(), &LIMITS, PERSONS), Err(ArchiveError::TooLarge { allowed: 3000 })));
         let dense = ArchiveLimits { total_bytes: u64::MAX, ratio: 2, ..LIMITS };
-        assert!(matches!(survey(file.path(), &dense), Err(ArchiveError::TooLarge { .. })));
+        assert!(matches!(survey(file.path(), &dense, PERSONS), Err(ArchiveError::TooLarge { .. })));
         assert!(matches!(all(file.path(), &dense, Cursor::default()), Err(ArchiveError::TooLarge { .. })));
         let few = ArchiveLimits { entries: 3, ..LIMITS };
-        assert!(matches!(survey(file.path(), &few), Err(ArchiveError::TooManyEntries { found: 4, allowed: 3 })));
+        assert!(matches!(
+            survey(file.path(), &few, PERSONS),
+            Err(ArchiveError::TooManyEntries { found: 4, allowed: 3 })
+        ));
     }
 
     #[test]
@@ -363,7 +382,7 @@ mod tests {
         bytes[22..26].copy_from_slice(&10u32.to_le_bytes());
         std::fs::write(file.path(), bytes).unwrap();
         let wide = ArchiveLimits { ratio: 10_000, ..LIMITS };
-        assert_eq!(survey(file.path(), &wide).unwrap().photos, 1);
+        assert_eq!(survey(file.path(), &wide, PERSONS).unwrap().photos, 1);
         let found = all(file.path(), &wide, Cursor::default()).unwrap();
         assert!(found[0].photo.is_err(), "{found:?}");
     }
@@ -381,10 +400,10 @@ mod tests {
         assert!(found[1].photo.is_ok());
         for cut in [0, 10, bytes.len() / 2, bytes.len() - 30] {
             std::fs::write(file.path(), &bytes[..cut]).unwrap();
-            let told = survey(file.path(), &LIMITS);
+            let told = survey(file.path(), &LIMITS, PERSONS);
             assert!(matches!(told, Err(ArchiveError::NotZip | ArchiveError::Damaged)), "{cut}: {told:?}");
         }
         std::fs::write(file.path(), "hello").unwrap();
-        assert_eq!(ApiError::from(survey(file.path(), &LIMITS).unwrap_err()).code, Code::UnsupportedFormat);
+        assert_eq!(ApiError::from(survey(file.path(), &LIMITS, PERSONS).unwrap_err()).code, Code::UnsupportedFormat);
     }
 }

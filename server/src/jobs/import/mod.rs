@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 pub use self::archive::ArchiveLimits;
-pub(super) use self::upload::receive;
+pub(super) use self::upload::{Archive, receive, receive_form};
 use self::{
-    archive::{Entry, walk},
+    archive::{Entry, Layout, walk},
     report::ImportReport,
 };
 use super::run::{Run, patiently};
@@ -58,7 +58,7 @@ pub(super) async fn perform(run: &Run) -> ApiResult<()> {
     // One photo waits while another is enrolled; no more of the archive is in memory.
     let (sender, mut entries) = mpsc::channel(1);
     let reading = tokio::task::spawn_blocking(move || {
-        walk(&path, &limits, from, |entry| match sender.blocking_send(entry) {
+        walk(&path, &limits, Layout::Persons, from, |entry| match sender.blocking_send(entry) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         })

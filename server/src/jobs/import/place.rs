@@ -19,32 +19,55 @@ pub enum Place<'a> {
     Refused(&'static str),
 }
 
-/// Sorts a path with `/` between its parts.
+/// Sorts a path with `/` between its parts: `person/photo.jpg`.
 pub fn of(path: &str) -> Place<'_> {
+    match parts(path).as_deref() {
+        Ok(&[person, file]) => Place::Photo { person, file },
+        Ok(&[_]) => Place::Refused("the photo lies in no folder; put it into a folder that is named for its person"),
+        Ok(_) => Place::Refused("the photo lies in a folder within a folder; paths are person/photo.jpg"),
+        Err(Elsewhere::Ignored) => Place::Ignored,
+        Err(Elsewhere::Refused(reason)) => Place::Refused(*reason),
+    }
+}
+
+/// Sorts a path whose folders say nothing: of nobody, at any depth.
+pub fn anywhere(path: &str) -> Place<'_> {
+    match parts(path).as_deref() {
+        Ok(_) => Place::Photo { person: "", file: path },
+        Err(Elsewhere::Ignored) => Place::Ignored,
+        Err(Elsewhere::Refused(reason)) => Place::Refused(*reason),
+    }
+}
+
+/// A path that leads to no file of the archive.
+enum Elsewhere {
+    Ignored,
+    Refused(&'static str),
+}
+
+/// The parts of a path to a file below the archive's own folder.
+fn parts(path: &str) -> Result<Vec<&str>, Elsewhere> {
+    let refused = |reason| Err(Elsewhere::Refused(reason));
     if path.chars().any(char::is_control) {
-        return Place::Refused("the path has control characters");
+        return refused("the path has control characters");
     }
     if path.contains('\\') {
-        return Place::Refused("the path has a backslash; parts of a path are told apart by /");
+        return refused("the path has a backslash; parts of a path are told apart by /");
     }
     let folder = path.ends_with('/');
     let parts: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
     let drive = |part: &str| part.as_bytes().get(1) == Some(&b':');
     if path.starts_with('/') || parts.first().is_some_and(|p| drive(p)) {
-        return Place::Refused("the path is absolute; paths are person/photo.jpg");
+        return refused("the path is absolute; paths in an archive are relative to it");
     }
     if parts.iter().any(|p| p.is_empty() || matches!(p.trim(), "." | "..")) {
-        return Place::Refused("the path leads out of its folder; paths are person/photo.jpg");
+        return refused("the path leads out of its folder");
     }
     let hidden = |part: &&str| part.starts_with('.') || matches!(*part, "__MACOSX" | "Thumbs.db" | "desktop.ini");
     if folder || parts.iter().any(hidden) {
-        return Place::Ignored;
+        return Err(Elsewhere::Ignored);
     }
-    match parts[..] {
-        [person, file] => Place::Photo { person, file },
-        [_] => Place::Refused("the photo lies in no folder; put it into a folder that is named for its person"),
-        _ => Place::Refused("the photo lies in a folder within a folder; paths are person/photo.jpg"),
-    }
+    Ok(parts)
 }
 
 /// A path as it is repeated to people.
@@ -95,6 +118,19 @@ mod tests {
         ];
         for path in odd {
             assert!(matches!(of(path), Place::Refused(_)), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn without_persons_any_folder_will_do() {
+        for path in ["1.jpg", "a/1.jpg", "a/b/c/1.jpg"] {
+            assert_eq!(anywhere(path), Place::Photo { person: "", file: path });
+        }
+        for path in ["a/", "a/.hidden/1.jpg", "__MACOSX/._1.jpg"] {
+            assert_eq!(anywhere(path), Place::Ignored, "{path}");
+        }
+        for path in ["../1.jpg", "a/../../1.jpg", "/1.jpg", "C:/1.jpg", "a\\1.jpg", "a//1.jpg", ""] {
+            assert!(matches!(anywhere(path), Place::Refused(_)), "{path}");
         }
     }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     error::{ApiError, ApiResult, Code},
-    extract::hex,
+    extract::{Fields, hex},
     jobs::SharedState,
 };
 
@@ -26,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(60 * 60);
 const WAITING: usize = 16;
 /// Name of the form's field.
 const FIELD: &str = "file";
+/// Most text fields beside it.
+const MAX_TEXTS: usize = 16;
+/// Longest text field.
+const MAX_TEXT: usize = 64 * 1024;
 
 /// An archive in the data folder. It is removed when dropped, unless it was kept for its job.
 pub(in crate::jobs) struct Archive {
@@ -72,33 +76,89 @@ pub(in crate::jobs) async fn receive(
     req: &HttpRequest,
     payload: web::Payload,
 ) -> ApiResult<Archive> {
+    receive_into(state, req, payload, None).await
+}
+
+/// [`receive`], with the form's other fields, before and after the archive.
+///
+/// # Errors
+/// As there; too many or too long fields.
+pub(in crate::jobs) async fn receive_form(
+    state: &SharedState,
+    req: &HttpRequest,
+    payload: web::Payload,
+) -> ApiResult<(Archive, Fields)> {
+    let mut fields = Fields::default();
+    let archive = receive_into(state, req, payload, Some(&mut fields)).await?;
+    Ok((archive, fields))
+}
+
+async fn receive_into(
+    state: &SharedState,
+    req: &HttpRequest,
+    payload: web::Payload,
+    fields: Option<&mut Fields>,
+) -> ApiResult<Archive> {
     let shared = state.clone();
     let room = tokio::task::spawn_blocking(move || shared.jobs.has_room()).await.map_err(|e| ApiError::internal(&e))?;
     if !room.map_err(|e| disk(&e))? {
-        return Err(ApiError::new(Code::Overloaded, "as many imports wait as may; try again when one has ended"));
+        return Err(ApiError::new(Code::Overloaded, "as many archives wait as may; try again when a job has ended"));
     }
     let form = Multipart::new(req.headers(), payload);
-    let receiving = find(state, form);
+    let receiving = find(state, form, fields);
     tokio::time::timeout(PATIENCE, receiving).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
-async fn find(state: &SharedState, mut form: Multipart) -> ApiResult<Archive> {
+async fn find(state: &SharedState, mut form: Multipart, mut fields: Option<&mut Fields>) -> ApiResult<Archive> {
+    let mut archive = None;
+    let mut texts = 0;
     while let Some(part) = next(state, &mut form).await? {
         let mut part = part.map_err(ApiError::from)?;
-        if part.name() == Some(FIELD) {
-            return store(state, &mut part).await;
-        }
-        // Other fields say nothing here. What they hold counts, so that they are no way around the limit.
-        let mut skipped = 0;
-        while let Some(piece) = next(state, &mut part).await? {
-            skipped += piece.map_err(ApiError::from)?.len() as u64;
-            if skipped > state.jobs.archive_bytes() {
-                return Err(too_large(state));
+        let name = part.name().unwrap_or_default().to_owned();
+        match &mut fields {
+            _ if name == FIELD && archive.is_some() => {
+                return Err(ApiError::invalid("the form has more than one file; send one archive"));
             }
+            None if name == FIELD => return store(state, &mut part).await,
+            Some(_) if name == FIELD => archive = Some(store(state, &mut part).await?),
+            Some(fields) => {
+                texts += 1;
+                if texts > MAX_TEXTS {
+                    return Err(ApiError::invalid(format!("the form has more than {MAX_TEXTS} text fields")));
+                }
+                fields.push(name, text(state, &mut part).await?);
+            }
+            None => skip(state, &mut part).await?,
         }
     }
-    let detail = "the form has no archive in the field file; send one as `curl -F file=@photos.zip` does";
-    Err(ApiError::new(Code::MissingField, detail))
+    archive.ok_or_else(|| {
+        let detail = "the form has no archive in the field file; send one as `curl -F file=@photos.zip` does";
+        ApiError::new(Code::MissingField, detail)
+    })
+}
+
+/// Other fields say nothing here. What they hold counts, so that they are no way around the limit.
+async fn skip(state: &SharedState, part: &mut Field) -> ApiResult<()> {
+    let mut skipped = 0;
+    while let Some(piece) = next(state, part).await? {
+        skipped += piece.map_err(ApiError::from)?.len() as u64;
+        if skipped > state.jobs.archive_bytes() {
+            return Err(too_large(state));
+        }
+    }
+    Ok(())
+}
+
+async fn text(state: &SharedState, part: &mut Field) -> ApiResult<String> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = next(state, part).await? {
+        bytes.extend_from_slice(&piece.map_err(ApiError::from)?);
+        if bytes.len() > MAX_TEXT {
+            let detail = format!("a text field is longer than {MAX_TEXT} bytes");
+            return Err(ApiError::new(Code::PayloadTooLarge, detail));
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| ApiError::invalid("a text field is not valid UTF-8"))
 }
 
 /// The next item of a stream that must not stand still.
