@@ -13,7 +13,7 @@ use zip::{ZipWriter, write::SimpleFileOptions};
 use crate::helpers::{TestApp, app, config, form, get, number, ok, part, photo, post, problem, spawn_app};
 
 /// A ZIP archive of these entries.
-fn archive(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub fn archive(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, bytes) in entries {
         zip.start_file(*name, SimpleFileOptions::default()).unwrap();
@@ -23,7 +23,7 @@ fn archive(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// The same photo as another file.
-fn again(name: &str, copy: usize) -> Vec<u8> {
+pub fn again(name: &str, copy: usize) -> Vec<u8> {
     let mut bytes = photo(name);
     bytes.extend_from_slice(format!("copy {copy}").as_bytes());
     bytes
@@ -48,7 +48,7 @@ async fn job(collection: &str, body: Value) -> Response {
 }
 
 /// The job that a response tells of.
-async fn accepted(app: &TestApp, response: Response) -> String {
+pub async fn accepted(app: &TestApp, response: Response) -> String {
     let location = response.headers().get("location").map(|l| l.to_str().unwrap().to_owned());
     let status = response.status();
     let body: Value = response.json().await.unwrap();
@@ -59,7 +59,7 @@ async fn accepted(app: &TestApp, response: Response) -> String {
 }
 
 /// Waits until a job has ended.
-async fn ended(job: &str) -> Value {
+pub async fn ended(job: &str) -> Value {
     for _ in 0..1800 {
         let now = ok(get(job.to_owned()).await).await;
         if !matches!(now["status"].as_str(), Some("pending" | "processing")) {

@@ -1,6 +1,7 @@
 //! The server over HTTP, with the networks that ship.
 
 mod accounts;
+mod analyses;
 mod auth;
 mod authorization;
 mod bad_input;

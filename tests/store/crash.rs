@@ -55,7 +55,7 @@ async fn postgres_is_killed() {
     let Some(mut postgres) = Postgres::start() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (data, database_url) = (folder.path().join("data"), Some(postgres.create_database("killed")));
-    let server = Server::start(&Places { folder: data.clone(), database_url, redis_url: None }).await;
+    let server = Server::start(&Places { folder: data.clone(), database_url, ..Places::default() }).await;
     assert!(!data.exists(), "with a Postgres nothing is kept in the folder");
     let load = Load::new(&server);
     let running = load.run();

@@ -2,5 +2,6 @@
 #![cfg(unix)]
 
 mod crash;
+mod jobs;
 mod load;
 mod server;

@@ -38,6 +38,8 @@ pub struct Places {
     pub database_url: Option<String>,
     /// A Redis for the cache.
     pub redis_url: Option<String>,
+    /// Hosts that jobs may tell.
+    pub webhook_hosts: Option<String>,
 }
 
 impl Server {
@@ -60,6 +62,8 @@ impl Server {
             "--data-dir",
             places.folder.to_str().unwrap(),
         ];
+        let told = places.webhook_hosts.as_ref().map(|hosts| format!("--webhook-hosts={hosts}"));
+        let arguments: Vec<&str> = arguments.into_iter().chain(told.as_deref()).collect();
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", "server::serves_until_killed", "--ignored", "--nocapture"]);
         // Likewise what that person has set.
