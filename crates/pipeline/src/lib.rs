@@ -12,6 +12,7 @@ mod liveness;
 mod quality;
 mod recognition;
 mod threshold;
+pub mod track;
 
 use std::path::PathBuf;
 
