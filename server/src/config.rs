@@ -3,6 +3,7 @@
 mod access;
 mod data;
 mod jobs;
+mod live;
 mod secret;
 mod upkeep;
 
@@ -22,6 +23,7 @@ pub use self::{
     access::{AccessArgs, AccessConfig, Switch},
     data::{KeepArgs, Keeping, StoreArgs, StoreConfig},
     jobs::{JobArgs, JobConfig},
+    live::{LiveArgs, LiveConfig},
     secret::Secret,
     upkeep::{UpkeepArgs, UpkeepConfig},
 };
@@ -50,6 +52,9 @@ pub struct ServeArgs {
     /// Where jobs may take photos from, and whom they may tell.
     #[command(flatten)]
     pub jobs: JobArgs,
+    /// How much live video is looked at.
+    #[command(flatten)]
+    pub live: LiveArgs,
     /// Services to run, separated by commas; all seven when left out.
     #[arg(long, env = "FACESOCIAL_SERVICES", value_name = "LIST", value_delimiter = ',')]
     pub services: Vec<Service>,
@@ -246,6 +251,8 @@ pub struct Config {
     pub upkeep: UpkeepConfig,
     /// Where jobs may take photos from, and whom they may tell.
     pub jobs: JobConfig,
+    /// How much live video is looked at.
+    pub live: LiveConfig,
     /// Time to finish running requests after the signal to stop.
     pub shutdown_timeout: Duration,
 }
@@ -296,6 +303,7 @@ impl TryFrom<ServeArgs> for Config {
             access: args.access.try_into()?,
             upkeep: args.upkeep.into(),
             jobs: args.jobs.into(),
+            live: args.live.into(),
             shutdown_timeout: args.shutdown_timeout.into(),
         })
     }

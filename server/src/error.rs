@@ -115,6 +115,8 @@ codes! {
     LowQuality = "LOW_QUALITY", 422, "The face's quality is too low";
     /// The idempotency key was used for another request.
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, "The Idempotency-Key belongs to another request";
+    /// The path speaks another protocol than HTTP.
+    UpgradeRequired = "UPGRADE_REQUIRED", 426, "Another protocol is needed";
     /// More requests than allowed in a while.
     RateLimited = "RATE_LIMITED", 429, "Too many requests", retry after 1;
     /// A failure of this server.
@@ -252,6 +254,9 @@ impl ApiError {
         response.content_type("application/problem+json");
         if let Some(seconds) = self.retry_after.or(self.code.retry_after()) {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        if self.code == Code::UpgradeRequired {
+            response.insert_header((header::UPGRADE, "websocket"));
         }
         if self.code == Code::Unauthenticated {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"facesocial\""));
@@ -433,6 +438,7 @@ mod tests {
             "MULTIPLE_FACES 422 0",
             "LOW_QUALITY 422 0",
             "IDEMPOTENCY_KEY_REUSED 422 0",
+            "UPGRADE_REQUIRED 426 0",
             "RATE_LIMITED 429 1",
             "INTERNAL 500 0",
             "SOURCE_UNAVAILABLE 502 0",

@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod held;
 pub mod history;
 pub mod jobs;
+pub mod live;
 pub mod middleware;
 pub mod networks;
 pub mod parallel;

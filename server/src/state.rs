@@ -23,6 +23,7 @@ use crate::{
     error::{ApiError, ApiResult, Code},
     extract::Upload,
     jobs::JobQueue,
+    live::Places,
     pool::ComputePool,
     usage::Usage,
 };
@@ -95,6 +96,8 @@ pub struct State {
     pub jobs: JobQueue,
     /// Who asked for what.
     pub usage: Usage,
+    /// The places for live connections.
+    pub live: Places,
     loaded: OnceLock<Arc<Loaded>>,
     store: OnceLock<Arc<dyn Store>>,
     cache: Arc<dyn Cache>,
@@ -115,6 +118,7 @@ impl State {
             auth: Auth::new(&config.access),
             jobs: JobQueue::new(config),
             usage: Usage::default(),
+            live: Places::new(config.live),
             loaded: OnceLock::new(),
             store: OnceLock::new(),
             cache,

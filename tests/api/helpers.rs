@@ -12,7 +12,7 @@ use std::{
 };
 
 use facesocial::{
-    config::{AccessConfig, Config, JobConfig, Keeping, Limits, Role, Secret, StoreConfig, UpkeepConfig},
+    config::{AccessConfig, Config, JobConfig, Keeping, Limits, LiveConfig, Role, Secret, StoreConfig, UpkeepConfig},
     networks::NetworkArgs,
     startup::{Application, Stopper},
 };
@@ -83,6 +83,8 @@ pub fn config() -> Config {
         access: AccessConfig { redis_url: test_redis(), ..AccessConfig::open() },
         upkeep: UpkeepConfig::default(),
         jobs: JobConfig::default(),
+        // The tests of one server come from one address.
+        live: LiveConfig { connections_each: 32, ..LiveConfig::default() },
         shutdown_timeout: Duration::from_secs(30),
     }
 }

@@ -10,5 +10,6 @@ mod gallery;
 mod gateway;
 mod helpers;
 mod jobs;
+mod live;
 mod operation;
 mod services;
