@@ -12,6 +12,7 @@ pub mod json;
 pub mod models;
 pub mod progress;
 pub mod table;
+pub mod video;
 
 use std::{num::NonZeroUsize, process::ExitCode};
 
@@ -59,6 +60,8 @@ pub enum Command {
     Models(models::ModelsArgs),
     /// Answers over HTTP: the gateway and the seven services, each on its port.
     Serve(Box<ServeArgs>),
+    /// Follows the faces of a video and tells of each what its frames together say.
+    Video(Box<video::VideoArgs>),
 }
 
 impl Cli {
@@ -88,6 +91,7 @@ impl Cli {
                 let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
                 runtime.block_on(serve(*args)).map(|()| ExitCode::SUCCESS)
             }
+            Command::Video(args) => video::run(&args),
         }
     }
 }
