@@ -56,6 +56,16 @@ impl Map {
         Ok(map)
     }
 
+    /// Images that `fill` writes: the index of each and its values, `[h, w, c]`. A dry map's are not asked for.
+    pub fn from_images(pool: &Pool, shape: [usize; 4], fill: impl Fn(usize, &mut [f32])) -> Self {
+        let mut map = Self::unwritten(pool, shape);
+        let size = shape[1] * shape[2] * shape[3];
+        for (i, image) in map.values.chunks_exact_mut(size.max(1)).enumerate() {
+            fill(i, image);
+        }
+        map
+    }
+
     /// As `[n, c, h, w]`, channels first; zeros of a dry map.
     pub fn to_nchw(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.n * self.c * self.h * self.w];

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::aligned::Aligned;
 use crate::kernel::MatrixMut;
+use crate::map::Map;
 
 /// Multiplications that a part has at least: handing over less costs more than it saves.
 const GRAIN: usize = 1 << 20;
@@ -65,6 +66,24 @@ pub(crate) fn by_cols(
         || by_cols(left, first, panel, parts / 2, f),
         || by_cols(right, first + middle, panel, parts - parts / 2, f),
     );
+}
+
+/// Calls `f` with each row of pixels of `out`, `w * c` values; `work` are the operations for each of them.
+///
+/// A dry map has none.
+pub(crate) fn lines(out: &mut Map, work: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    let [n, h, w, c] = out.shape();
+    if out.is_dry() || n * h * w * c == 0 {
+        return;
+    }
+    // An operation on memory takes the time of several multiplications in a register.
+    let parts = parts(n * h * w * c * work * 4);
+    let rows = MatrixMut::new(out.values_mut(), n * h, w * c, w * c);
+    by_rows(rows, 0..n * h, parts, &|line| line, &|range, mut part| {
+        for (i, line) in range.enumerate() {
+            f(line, part.row(i));
+        }
+    });
 }
 
 /// Calls `f` with room for `len` values of which nothing is known; each thread keeps its room for the next time.

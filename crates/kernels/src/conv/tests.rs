@@ -268,3 +268,14 @@ fn shapes_alone_need_no_memory() {
     assert_eq!(ys.shape(), [8, 1000, 1000, 8]);
     assert!(pool.peak_bytes() >= 4 * 8_000_000 * 11);
 }
+
+#[test]
+fn long_sums_are_those_of_the_definition() {
+    let mut rng = Rng::with_seed(5);
+    for (c_in, kernel) in [(900, 1), (130, 3), (400, 3), (60, 7)] {
+        let spec = ConvSpec { padding: Padding::Same, minimal: Minimal::Off, ..ConvSpec::new(c_in, 21, kernel) };
+        let case = Case { n: 1, h: 8, w: 9, activation: Activation::PRelu, ..random_case(&mut rng, spec, false) };
+        let worst = worst(&case, &mut rng);
+        assert!(worst < 1e-4, "{worst} of {spec:?}");
+    }
+}

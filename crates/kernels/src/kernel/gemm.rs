@@ -48,6 +48,46 @@ pub(crate) struct Gemm<'a> {
     pub epilogue: Epilogue<'a>,
 }
 
+/// Weights of a panel, per column, that stay in the first cache while the rows pass: a longer sum is computed in pieces.
+const DEPTH: usize = 384;
+
+/// Part of the sum: of which runs, and from which of their values on how many.
+#[derive(Clone, Copy)]
+struct Piece {
+    first_run: usize,
+    runs: usize,
+    start: usize,
+    len: usize,
+    /// Whether there is none before, and none after.
+    first: bool,
+    last: bool,
+}
+
+impl Windows {
+    /// The pieces of the sum in order, `i` being below [`Self::pieces`].
+    fn piece(&self, i: usize) -> Piece {
+        let (per_run, runs) = self.division();
+        let (first_run, part) = if per_run > 1 { (i / per_run, i % per_run) } else { (i * runs, 0) };
+        let (start, end) = (part * self.run / per_run, (part + 1) * self.run / per_run);
+        let runs = runs.min(self.runs - first_run);
+        Piece { first_run, runs, start, len: end - start, first: i == 0, last: i + 1 == self.pieces() }
+    }
+
+    fn pieces(&self) -> usize {
+        let (per_run, runs) = self.division();
+        if per_run > 1 { self.runs * per_run } else { self.runs.div_ceil(runs) }
+    }
+
+    /// Pieces of a run, and runs of a piece; one of the two is 1.
+    fn division(&self) -> (usize, usize) {
+        if self.runs * self.run <= DEPTH {
+            (1, self.runs.max(1))
+        } else {
+            (self.run.div_ceil(DEPTH), (DEPTH / self.run).max(1))
+        }
+    }
+}
+
 /// Computes all of `out`; `MR` rows and `NV` vectors at a time.
 #[inline(always)]
 pub(super) fn gemm<S: Simd, const MR: usize, const NV: usize>(s: S, job: &Gemm<'_>, mut out: MatrixMut<'_>) {
@@ -56,6 +96,7 @@ pub(super) fn gemm<S: Simd, const MR: usize, const NV: usize>(s: S, job: &Gemm<'
         return;
     }
     let depth = job.windows.runs * job.windows.run;
+    assert!(depth > 0, "windows of nothing");
     assert!(job.windows.width > 0 && job.windows.reach(rows) <= job.input.len(), "windows beyond the input");
     assert!(job.weights.len() >= depth * cols.next_multiple_of(S::WIDTH), "too few weights");
     assert!(job.epilogue.fits(rows, cols, S::WIDTH), "an epilogue for another result");
@@ -65,26 +106,30 @@ pub(super) fn gemm<S: Simd, const MR: usize, const NV: usize>(s: S, job: &Gemm<'
     let mut col = 0;
     while col < cols {
         let vectors = (cols - col).div_ceil(S::WIDTH).min(NV);
-        let mut row = 0;
-        for tile in 0..tiles {
-            let end = (tile + 1) * rows / tiles;
-            let at = Place { row, col, count: (vectors * S::WIDTH).min(cols - col) };
-            // SAFETY: rows and columns are inside of `out`; windows, weights and epilogue suffice by the assertions.
-            unsafe { by_width::<S, MR, NV>(s, job, weights, end - row, vectors, at, &mut out) };
-            row = end;
+        for i in 0..job.windows.pieces() {
+            let piece = job.windows.piece(i);
+            let mut row = 0;
+            for tile in 0..tiles {
+                let end = (tile + 1) * rows / tiles;
+                let at = Place { row, col, count: (vectors * S::WIDTH).min(cols - col), piece };
+                // SAFETY: rows and columns are inside of `out`; windows, weights and epilogue suffice by the assertions.
+                unsafe { by_width::<S, MR, NV>(s, job, weights, end - row, vectors, at, &mut out) };
+                row = end;
+            }
+            // SAFETY: at most to the end of the weights, by the assertion above: the pieces make up the depth.
+            weights = unsafe { weights.add(piece.runs * piece.len * vectors * S::WIDTH) };
         }
-        // SAFETY: at most to the end of the weights, by the assertion above.
-        weights = unsafe { weights.add(depth * vectors * S::WIDTH) };
         col += vectors * S::WIDTH;
     }
 }
 
-/// Part of the result: from which row and column on, and how many columns.
+/// Part of the result: from which row and column on, and how many columns; and which piece of its sums.
 #[derive(Clone, Copy)]
 struct Place {
     row: usize,
     col: usize,
     count: usize,
+    piece: Piece,
 }
 
 /// # Safety
@@ -180,10 +225,22 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
         }
     }
     let mut sums = [[s.splat(0.0); NV]; MR];
+    if !at.piece.first {
+        for m in 0..MR {
+            for n in 0..NV {
+                // SAFETY: the rows and `count` columns of them are inside of `out`, where the sums so far are.
+                sums[m][n] = unsafe {
+                    let from = out.start().add((at.row + m) * out.stride() + at.col + n * S::WIDTH);
+                    let lanes = at.count.saturating_sub(n * S::WIDTH);
+                    if lanes >= S::WIDTH { s.load(from) } else { s.load_first(from, lanes) }
+                };
+            }
+        }
+    }
     let mut weight = weights;
-    for run in 0..windows.runs {
-        let first = run * windows.run_step;
-        for i in first..first + windows.run {
+    for run in at.piece.first_run..at.piece.first_run + at.piece.runs {
+        let first = run * windows.run_step + at.piece.start;
+        for i in first..first + at.piece.len {
             let mut vectors = [s.splat(0.0); NV];
             // SAFETY: `NV` vectors of weights for each value of the window, and the window is inside of the input.
             unsafe {
@@ -224,6 +281,19 @@ unsafe fn store<S: Simd, const MR: usize, const NV: usize>(
     let stride = out.stride();
     // SAFETY: row and column are inside of `out`.
     let to = unsafe { out.start().add(at.row * stride + at.col) };
+    if !at.piece.last {
+        for (m, sums) in sums.iter().enumerate() {
+            for (n, sum) in sums.iter().enumerate() {
+                let lanes = at.count.saturating_sub(n * S::WIDTH);
+                // SAFETY: the rows and `count` columns of them are inside of `out`.
+                unsafe {
+                    let to = to.add(m * stride + n * S::WIDTH);
+                    if lanes >= S::WIDTH { s.store(to, *sum) } else { s.store_first(to, *sum, lanes) }
+                }
+            }
+        }
+        return;
+    }
     let (low, high) = epilogue.clamp().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
     let (low, high, zero) = (s.splat(low), s.splat(high), s.splat(0.0));
     let sloped = epilogue.activation == Activation::PRelu;
@@ -250,4 +320,26 @@ unsafe fn store<S: Simd, const MR: usize, const NV: usize>(
     let (_, place) = rows.split_rows(MR).0.split_cols(at.col);
     let rest = Epilogue { activation, ..epilogue.at(at.row, at.col) };
     s.finish(&rest, place.split_cols(at.count).0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pieces_of_a_sum_are_all_of_it_in_order() {
+        for (runs, run) in [(1, 1), (1, 384), (1, 385), (1, 5000), (3, 192), (3, 384), (3, 400), (7, 60), (49, 100)] {
+            let windows = Windows { width: 1, step_x: 0, step_y: 0, runs, run, run_step: run };
+            let mut next = 0;
+            for i in 0..windows.pieces() {
+                let piece = windows.piece(i);
+                assert_eq!((piece.first, piece.last), (next == 0, i + 1 == windows.pieces()));
+                assert!(piece.runs == 1 || (piece.start, piece.len) == (0, run));
+                assert_eq!(piece.first_run * run + piece.start, next, "{runs} x {run}");
+                assert!(piece.runs * piece.len <= DEPTH);
+                next += piece.runs * piece.len;
+            }
+            assert_eq!(next, runs * run);
+        }
+    }
 }

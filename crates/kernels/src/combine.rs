@@ -1,0 +1,235 @@
+//! What joins and reshapes maps: sums, concatenation, resizing, factors for channels.
+
+use crate::activation::Activation;
+use crate::error::{Result, shape_error};
+use crate::instructions::Instructions;
+use crate::kernel::{Epilogue, MatrixMut};
+use crate::map::Map;
+use crate::threads::lines;
+
+/// `xs + ys`, then ReLU if `relu`; what one of them lacks in rows, columns or channels is zero.
+///
+/// # Errors
+/// Batches of different sizes.
+pub fn add(xs: &Map, ys: &Map, relu: bool) -> Result<Map> {
+    let ([n, h, w, c], [m, yh, yw, yc]) = (xs.shape(), ys.shape());
+    if n != m {
+        return Err(shape_error!("a sum of {n} and {m} images"));
+    }
+    let [oh, ow, oc] = [h.max(yh), w.max(yw), c.max(yc)];
+    let mut out = Map::unwritten(xs.pool(), [n, oh, ow, oc]);
+    let (first, second) = (xs.values(), ys.values());
+    lines(&mut out, 2, |line, to| {
+        let (i, y) = (line / oh, line % oh);
+        let pixel = |values: &[f32], [h, w, c]: [usize; 3], x: usize| {
+            let start = if y < h && x < w { ((i * h + y) * w + x) * c..((i * h + y) * w + x + 1) * c } else { 0..0 };
+            (start.start, values.get(start.clone()).map_or(0, <[f32]>::len))
+        };
+        for (x, to) in to.chunks_exact_mut(oc).enumerate() {
+            let (a, b) = (pixel(first, [h, w, c], x), pixel(second, [yh, yw, yc], x));
+            let (a, b) = (&first[a.0..a.0 + a.1], &second[b.0..b.0 + b.1]);
+            to[..a.len()].copy_from_slice(a);
+            to[a.len()..].fill(0.0);
+            to.iter_mut().zip(b).for_each(|(o, v)| *o += v);
+            if relu {
+                // Not `max`: NaN stays.
+                to.iter_mut().for_each(|o| *o = if *o < 0.0 { 0.0 } else { *o });
+            }
+        }
+    });
+    Ok(out)
+}
+
+/// The channels of all maps, one map's after the other's: `[n, h, w, ..] -> [n, h, w, sum]`.
+///
+/// # Errors
+/// No map, or maps that differ in more than their channels.
+pub fn concat(maps: &[&Map]) -> Result<Map> {
+    let Some(one) = maps.first() else { return Err(shape_error!("nothing to concatenate")) };
+    let [n, h, w, _] = one.shape();
+    if maps.iter().any(|map| map.shape()[..3] != [n, h, w]) {
+        let shapes: Vec<_> = maps.iter().map(|map| map.shape()).collect();
+        return Err(shape_error!("maps of {shapes:?} side by side"));
+    }
+    let c = maps.iter().map(|map| map.shape()[3]).sum();
+    let mut out = Map::unwritten(one.pool(), [n, h, w, c]);
+    lines(&mut out, 1, |line, to| {
+        let mut first = 0;
+        for map in maps {
+            let of_map = map.shape()[3];
+            let from = map.values()[line * w * of_map..][..w * of_map].chunks_exact(of_map.max(1));
+            for (to, from) in to.chunks_exact_mut(c).zip(from) {
+                to[first..first + of_map].copy_from_slice(from);
+            }
+            first += of_map;
+        }
+    });
+    Ok(out)
+}
+
+/// Some of the channels, `[n, h, w, c] -> [n, h, w, channels.len()]`.
+///
+/// # Errors
+/// There are fewer.
+pub fn channels(xs: &Map, channels: std::ops::Range<usize>) -> Result<Map> {
+    let [n, h, w, c] = xs.shape();
+    if channels.start > channels.end || channels.end > c {
+        return Err(shape_error!("channels {channels:?} of {c}"));
+    }
+    let mut out = Map::unwritten(xs.pool(), [n, h, w, channels.len()]);
+    lines(&mut out, 1, |line, to| {
+        let from = xs.values()[line * w * c..][..w * c].chunks_exact(c.max(1));
+        for (to, from) in to.chunks_exact_mut(channels.len().max(1)).zip(from) {
+            to.copy_from_slice(&from[channels.clone()]);
+        }
+    });
+    Ok(out)
+}
+
+/// Each channel of each image times its factor: `[n, h, w, c]`, `[n, 1, 1, c] -> [n, h, w, c]`.
+///
+/// # Errors
+/// Another number of factors.
+pub fn scale(xs: &Map, factors: &Map) -> Result<Map> {
+    let [n, h, w, c] = xs.shape();
+    if factors.shape() != [n, 1, 1, c] {
+        return Err(shape_error!("factors of {:?} for {:?}", factors.shape(), xs.shape()));
+    }
+    let mut out = Map::unwritten(xs.pool(), [n, h, w, c]);
+    lines(&mut out, 1, |line, to| {
+        let factors = &factors.values()[line / h * c..][..c];
+        let from = xs.values()[line * w * c..][..w * c].chunks_exact(c.max(1));
+        for (to, from) in to.chunks_exact_mut(c.max(1)).zip(from) {
+            for ((o, v), f) in to.iter_mut().zip(from).zip(factors) {
+                *o = v * f;
+            }
+        }
+    });
+    Ok(out)
+}
+
+/// A rectifier alone, in place of the values.
+///
+/// # Errors
+/// A PReLU, which needs slopes, or kernels that this processor cannot run.
+pub fn activate(mut xs: Map, activation: Activation) -> Result<Map> {
+    if activation == Activation::PRelu {
+        return Err(shape_error!("a prelu needs its slopes"));
+    }
+    let kernel = Instructions::chosen()?.kernel()?;
+    let width = xs.shape()[2] * xs.shape()[3];
+    lines(&mut xs, 4, |_, line| {
+        let epilogue = Epilogue { bias: &[], slopes: &[], activation, residual: None, then: Activation::None };
+        (kernel.finish)(&epilogue, MatrixMut::new(line, 1, width, width));
+    });
+    Ok(xs)
+}
+
+/// Every pixel `by` times in both directions, `[n, h, w, c] -> [n, by * h, by * w, c]`.
+///
+/// # Errors
+/// `by` is zero.
+pub fn enlarge(xs: &Map, by: usize) -> Result<Map> {
+    let [n, h, w, c] = xs.shape();
+    if by == 0 {
+        return Err(shape_error!("a map enlarged by nothing"));
+    }
+    let mut out = Map::unwritten(xs.pool(), [n, by * h, by * w, c]);
+    lines(&mut out, 1, |line, to| {
+        let (i, y) = (line / (by * h), line % (by * h) / by);
+        let from = xs.values()[(i * h + y) * w * c..][..w * c].chunks_exact(c.max(1));
+        for (to, from) in to.chunks_exact_mut((by * c).max(1)).zip(from) {
+            to.chunks_exact_mut(c).for_each(|to| to.copy_from_slice(from));
+        }
+    });
+    Ok(out)
+}
+
+/// Bilinear resize with half-pixel centres and a repeated edge, `[n, h, w, c] -> [n, oh, ow, c]`; no smoothing beforehand.
+///
+/// # Errors
+/// The images have no pixels.
+pub fn bilinear(xs: &Map, oh: usize, ow: usize) -> Result<Map> {
+    let [n, h, w, c] = xs.shape();
+    if h * w == 0 {
+        return Err(shape_error!("an empty image of {h} x {w} cannot be resized"));
+    }
+    // The two neighbours of a position and the second's share.
+    let position = |i: usize, from: usize, to: usize| {
+        let at = ((i as f32 + 0.5) * from as f32 / to as f32 - 0.5).clamp(0.0, (from - 1) as f32);
+        (at as usize, (at as usize + 1).min(from - 1), at.fract())
+    };
+    let mut out = Map::unwritten(xs.pool(), [n, oh, ow, c]);
+    lines(&mut out, 4, |line, to| {
+        let image = &xs.values()[line / oh * h * w * c..][..h * w * c];
+        let (top, bottom, down) = position(line % oh, h, oh);
+        for (x, to) in to.chunks_exact_mut(c.max(1)).enumerate() {
+            let (left, right, across) = position(x, w, ow);
+            let pixel = |y: usize, x: usize| &image[(y * w + x) * c..][..c];
+            let (a, b) = (pixel(top, left), pixel(top, right));
+            let (d, e) = (pixel(bottom, left), pixel(bottom, right));
+            for (k, o) in to.iter_mut().enumerate() {
+                let upper = a[k] * (1.0 - across) + b[k] * across;
+                let lower = d[k] * (1.0 - across) + e[k] * across;
+                *o = upper * (1.0 - down) + lower * down;
+            }
+        }
+    });
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::Pool;
+
+    fn map(values: &[f32], shape: [usize; 4]) -> Map {
+        Map::from_nhwc(&Pool::default(), values, shape).unwrap()
+    }
+
+    #[test]
+    fn a_sum_fills_what_one_lacks_with_zeros() {
+        let a = map(&[1.0, 2.0, 3.0, -4.0], [1, 2, 2, 1]);
+        let b = map(&[10.0, 20.0], [1, 1, 1, 2]);
+        for sum in [add(&a, &b, false).unwrap(), add(&b, &a, false).unwrap()] {
+            assert_eq!((sum.shape(), sum.values()), ([1, 2, 2, 2], &[11.0, 20.0, 2.0, 0.0, 3.0, 0.0, -4.0, 0.0][..]));
+        }
+        assert_eq!(add(&a, &a, true).unwrap().values(), [2.0, 4.0, 6.0, 0.0]);
+        assert!(add(&map(&[f32::NAN], [1; 4]), &map(&[1.0], [1; 4]), true).unwrap().values()[0].is_nan());
+        assert!(add(&a, &map(&[1.0; 2], [2, 1, 1, 1]), false).is_err());
+    }
+
+    #[test]
+    fn channels_go_side_by_side_and_apart_again() {
+        let (a, b) = (map(&[1.0, 2.0], [1, 1, 2, 1]), map(&[3.0, 4.0, 5.0, 6.0], [1, 1, 2, 2]));
+        let both = concat(&[&a, &b]).unwrap();
+        assert_eq!((both.shape(), both.values()), ([1, 1, 2, 3], &[1.0, 3.0, 4.0, 2.0, 5.0, 6.0][..]));
+        assert_eq!(channels(&both, 1..3).unwrap().values(), b.values());
+        assert!(channels(&both, 2..4).is_err() && concat(&[]).is_err());
+        assert!(concat(&[&a, &map(&[0.0], [1; 4])]).is_err());
+    }
+
+    #[test]
+    fn factors_belong_to_an_image_and_a_channel() {
+        let xs = map(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], [2, 1, 2, 2]);
+        let ys = scale(&xs, &map(&[1.0, 10.0, 0.0, -1.0], [2, 1, 1, 2])).unwrap();
+        assert_eq!(ys.values(), [1.0, 20.0, 3.0, 40.0, 0.0, -6.0, 0.0, -8.0]);
+        assert!(scale(&xs, &xs).is_err());
+    }
+
+    #[test]
+    fn rectifiers_stand_alone_too() {
+        let ys = activate(map(&[-3.0, 0.0, 9.0], [1, 1, 1, 3]), Activation::HardSigmoid).unwrap();
+        assert_eq!(ys.values(), [0.0, 0.5, 1.0]);
+        assert!(activate(ys, Activation::PRelu).is_err());
+    }
+
+    #[test]
+    fn resizing_repeats_or_interpolates() {
+        let xs = map(&[0.0, 4.0, 8.0, 12.0], [1, 2, 2, 1]);
+        assert_eq!(bilinear(&xs, 2, 4).unwrap().values(), [0.0, 1.0, 3.0, 4.0, 8.0, 9.0, 11.0, 12.0]);
+        let twice = enlarge(&map(&[1.0, 2.0], [1, 1, 2, 1]), 2).unwrap();
+        assert_eq!((twice.shape(), twice.values()), ([1, 2, 4, 1], &[1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0][..]));
+        assert!(bilinear(&map(&[], [1, 0, 2, 1]), 2, 2).is_err() && enlarge(&xs, 0).is_err());
+    }
+}
