@@ -12,11 +12,12 @@
 
 use candle::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
+use facesocial_kernels::{Map, Pool};
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{ChannelOrder, Conv2d, ConvConfig, Normalize, PRelu, conv2d},
+    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, PRelu, Rectifier, conv2d},
 };
 
 /// Side of the input in pixels.
@@ -34,41 +35,27 @@ const BOTTLENECKS: [(usize, usize, usize, usize); 5] =
     [(128, 64, 5, 2), (256, 128, 1, 2), (256, 128, 6, 1), (512, 128, 1, 2), (256, 128, 2, 1)];
 
 /// Convolution, then a PReLU. Batch norm is fused in the source.
-#[derive(Debug, Clone)]
-struct ConvPRelu {
-    conv: Conv2d,
-    prelu: PRelu,
+fn conv_prelu(vb: VarBuilder<'_>, c_in: usize, c_out: usize, kernel: usize, config: ConvConfig) -> Result<FusedConv> {
+    // The reference writes the negative part as `(x - |x|) * slope / 2`; the source keeps `slope / 2`.
+    let slope = (vb.get(c_out, "half_slope")? * 2.0)?;
+    let conv = conv2d(vb, c_in, c_out, (kernel, kernel), config)?;
+    Ok(FusedConv::new(conv, Rectifier::PRelu(PRelu::new(slope)))?)
 }
 
-impl ConvPRelu {
-    fn load(vb: VarBuilder<'_>, c_in: usize, c_out: usize, kernel: usize, config: ConvConfig) -> Result<Self> {
-        // The reference writes the negative part as `(x - |x|) * slope / 2`; the source keeps `slope / 2`.
-        let slope = (vb.get(c_out, "half_slope")? * 2.0)?;
-        Ok(Self { conv: conv2d(vb, c_in, c_out, (kernel, kernel), config)?, prelu: PRelu::new(slope) })
-    }
-
-    fn depthwise(vb: VarBuilder<'_>, channels: usize, stride: usize) -> Result<Self> {
-        Self::load(vb, channels, channels, 3, ConvConfig::default().stride(stride).same().groups(channels))
-    }
+fn depthwise(vb: VarBuilder<'_>, channels: usize, stride: usize) -> Result<FusedConv> {
+    conv_prelu(vb, channels, channels, 3, ConvConfig::default().stride(stride).same().groups(channels))
 }
 
-impl Module for ConvPRelu {
-    /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        self.prelu.forward(&self.conv.forward(xs)?)
-    }
-}
-
-fn pointwise(vb: VarBuilder<'_>, c_in: usize, c_out: usize) -> Result<Conv2d> {
-    Ok(conv2d(vb, c_in, c_out, (1, 1), ConvConfig::default())?)
+fn pointwise(vb: VarBuilder<'_>, c_in: usize, c_out: usize) -> Result<FusedConv> {
+    Ok(FusedConv::new(conv2d(vb, c_in, c_out, (1, 1), ConvConfig::default())?, Rectifier::NONE)?)
 }
 
 /// Inverted residual: widen, convolve each channel, narrow without activation; a shortcut where the shape stays.
 #[derive(Debug, Clone)]
 pub struct Bottleneck {
-    expand: ConvPRelu,
-    depthwise: ConvPRelu,
-    project: Conv2d,
+    expand: FusedConv,
+    depthwise: FusedConv,
+    project: FusedConv,
     residual: bool,
 }
 
@@ -79,19 +66,26 @@ impl Bottleneck {
     /// A missing key or another shape.
     pub fn load(vb: VarBuilder<'_>, c_in: usize, c_inside: usize, c_out: usize, stride: usize) -> Result<Self> {
         Ok(Self {
-            expand: ConvPRelu::load(vb.pp("expand"), c_in, c_inside, 1, ConvConfig::default())?,
-            depthwise: ConvPRelu::depthwise(vb.pp("depthwise"), c_inside, stride)?,
+            expand: conv_prelu(vb.pp("expand"), c_in, c_inside, 1, ConvConfig::default())?,
+            depthwise: depthwise(vb.pp("depthwise"), c_inside, stride)?,
             project: pointwise(vb.pp("project"), c_inside, c_out)?,
             residual: stride == 1 && c_in == c_out,
         })
     }
 }
 
+impl Bottleneck {
+    /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        let ys = self.depthwise.forward(&self.expand.forward(xs)?)?;
+        if self.residual { self.project.forward_add(&ys, xs) } else { self.project.forward(&ys) }
+    }
+}
+
 impl Module for Bottleneck {
     /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
     fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        let ys = self.project.forward(&self.depthwise.forward(&self.expand.forward(xs)?)?)?;
-        if self.residual { ys + xs } else { Ok(ys) }
+        self.run(&Features::new(xs, &Pool::default())?)?.tensor()
     }
 }
 
@@ -113,14 +107,15 @@ pub struct Stages {
 pub struct MobileFaceNet {
     device: Device,
     dtype: DType,
-    conv1: ConvPRelu,
-    depthwise2: ConvPRelu,
-    pointwise2: Conv2d,
+    pool: Pool,
+    conv1: FusedConv,
+    depthwise2: FusedConv,
+    pointwise2: FusedConv,
     rows: Vec<Vec<Bottleneck>>,
-    conv_last: ConvPRelu,
-    global_depthwise: Conv2d,
-    global_pointwise: Conv2d,
-    linear: Conv2d,
+    conv_last: FusedConv,
+    global_depthwise: FusedConv,
+    global_pointwise: FusedConv,
+    linear: FusedConv,
 }
 
 impl MobileFaceNet {
@@ -141,18 +136,37 @@ impl MobileFaceNet {
             rows.push(row);
         }
         let whole_map = ConvConfig::default().groups(FEATURES);
+        let global = conv2d(vb.pp("global.depthwise"), FEATURES, FEATURES, (7, 7), whole_map)?;
         Ok(Self {
             device: vb.device().clone(),
             dtype: vb.dtype(),
-            conv1: ConvPRelu::load(vb.pp("conv1"), 3, 64, 3, ConvConfig::default().stride(2).same())?,
-            depthwise2: ConvPRelu::depthwise(vb.pp("depthwise2"), 64, 1)?,
+            pool: Pool::default(),
+            conv1: conv_prelu(vb.pp("conv1"), 3, 64, 3, ConvConfig::default().stride(2).same())?,
+            depthwise2: depthwise(vb.pp("depthwise2"), 64, 1)?,
             pointwise2: pointwise(vb.pp("pointwise2"), 64, 64)?,
             rows,
-            conv_last: ConvPRelu::load(vb.pp("conv_last"), channels, FEATURES, 1, ConvConfig::default())?,
-            global_depthwise: conv2d(vb.pp("global.depthwise"), FEATURES, FEATURES, (7, 7), whole_map)?,
+            conv_last: conv_prelu(vb.pp("conv_last"), channels, FEATURES, 1, ConvConfig::default())?,
+            global_depthwise: FusedConv::new(global, Rectifier::NONE)?,
             global_pointwise: pointwise(vb.pp("global.pointwise"), FEATURES, FEATURES)?,
             linear: pointwise(vb.pp("linear"), FEATURES, EMBEDDING)?,
         })
+    }
+
+    /// From `[n, 3, 112, 112]` to `[n, 192, 1, 1]`; `see` gets the stem, the rows and the features on the way.
+    fn run(&self, xs: &Features, mut see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
+        let stem = self.depthwise2.forward(&self.conv1.forward(xs)?)?; // [n, 64, 56, 56]
+        let mut ys = self.pointwise2.forward(&stem)?;
+        see(&ys)?;
+        for row in &self.rows {
+            for block in row {
+                ys = block.run(&ys)?;
+            }
+            see(&ys)?;
+        }
+        ys = self.conv_last.forward(&ys)?; // [n, 512, 7, 7]
+        see(&ys)?;
+        let global = self.global_pointwise.forward(&self.global_depthwise.forward(&ys)?)?; // [n, 512, 1, 1]
+        self.linear.forward(&global)
     }
 
     /// Everything on the way, for `xs` of `[n, 3, 112, 112]`.
@@ -160,17 +174,17 @@ impl MobileFaceNet {
     /// # Errors
     /// Another shape.
     pub fn stages(&self, xs: &Tensor) -> Result<Stages> {
-        let stem = self.depthwise2.forward(&self.conv1.forward(xs)?)?; // [n, 64, 56, 56]
-        let stem = self.pointwise2.forward(&stem)?;
-        let mut rows: Vec<Tensor> = Vec::with_capacity(self.rows.len());
-        for row in &self.rows {
-            let input = rows.last().unwrap_or(&stem).clone();
-            rows.push(row.iter().try_fold(input, |xs, block| block.forward(&xs))?);
-        }
-        let features = self.conv_last.forward(rows.last().unwrap_or(&stem))?; // [n, 512, 7, 7]
-        let global = self.global_pointwise.forward(&self.global_depthwise.forward(&features)?)?; // [n, 512, 1, 1]
-        let embedding = self.linear.forward(&global)?.flatten_from(1)?; // [n, 192]
-        Ok(Stages { stem, rows, features, embedding })
+        let mut seen = Vec::with_capacity(self.rows.len() + 2);
+        let embedding = self.run(&Features::new(xs, &self.pool)?, |xs| {
+            seen.push(xs.tensor()?);
+            Ok(())
+        })?;
+        let rows = seen.split_off(1);
+        let (Some(stem), [rows @ .., features]) = (seen.pop(), rows.as_slice()) else {
+            return Err(candle::Error::Msg("a network without stages".into()).into());
+        };
+        let embedding = embedding.tensor()?.flatten_from(1)?; // [n, 192]
+        Ok(Stages { stem, rows: rows.to_vec(), features: features.clone(), embedding })
     }
 
     /// `[n, 3, 112, 112]`, normalised, to `[n, 192]`.
@@ -178,7 +192,22 @@ impl MobileFaceNet {
     /// # Errors
     /// Another shape.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        Ok(self.stages(xs)?.embedding)
+        self.embedding(&Features::new(xs, &self.pool)?)
+    }
+
+    fn embedding(&self, xs: &Features) -> Result<Tensor> {
+        let ys = nn::run(&self.device, || self.run(xs, |_| Ok(())))?;
+        Ok(ys.tensor()?.flatten_from(1)?)
+    }
+
+    /// Most bytes that the activations of `n` faces take on the CPU in single precision, the input's among them.
+    ///
+    /// # Errors
+    /// The network runs elsewhere.
+    pub fn activation_bytes(&self, n: usize) -> Result<usize> {
+        let (pool, side) = (Pool::dry(), INPUT_SIZE as usize);
+        self.run(&Features::Map(Map::zeros(&pool, [n, side, side, 3])), |_| Ok(()))?;
+        Ok(pool.peak_bytes())
     }
 
     /// One embedding of 192 values for each aligned face of 112 x 112; not normalised.
@@ -189,8 +218,8 @@ impl MobileFaceNet {
         if images.is_empty() {
             return Ok(Vec::new());
         }
-        let xs = NORMALIZE.batch(images, INPUT_SIZE, self.dtype, &self.device)?;
-        let embeddings = self.forward(&xs)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let xs = NORMALIZE.features(images, INPUT_SIZE, self.dtype, &self.device, &self.pool)?;
+        let embeddings = self.embedding(&xs)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
         if embeddings.iter().flatten().all(|v| v.is_finite()) {
             Ok(embeddings)
         } else {

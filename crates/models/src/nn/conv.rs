@@ -33,7 +33,7 @@ impl Padding {
 
 /// How a convolution pads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PaddingMode {
+pub(super) enum PaddingMode {
     Fixed(Padding),
     Same,
 }
@@ -80,6 +80,18 @@ impl ConvConfig {
         self.groups = groups;
         self
     }
+
+    pub(super) const fn number_of_groups(&self) -> usize {
+        self.groups
+    }
+
+    pub(super) const fn step(&self) -> usize {
+        self.stride
+    }
+
+    pub(super) const fn padding_mode(&self) -> PaddingMode {
+        self.padding
+    }
 }
 
 /// Convolution with bias.
@@ -120,6 +132,10 @@ impl Conv2d {
     /// `[c_out]`
     pub const fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
+    }
+
+    pub(super) const fn config(&self) -> &ConvConfig {
+        &self.config
     }
 
     /// Folds a following per-channel `x * scale + shift` (a batch norm at inference) into weight and bias.

@@ -1,8 +1,10 @@
 //! Pixels to tensors.
 
 use candle::{DType, Device, Tensor};
+use facesocial_kernels::{Map, Pool};
 use image::RgbImage;
 
+use super::features::Features;
 use crate::error::{ModelError, Result};
 
 /// Order of the three channels a network was trained on.
@@ -43,6 +45,40 @@ impl Normalize {
         Ok(Tensor::from_vec(data, (images.len(), 3, size as usize, size as usize), device)?.to_dtype(dtype)?)
     }
 
+    /// `n` images of `size` x `size` to features of `[n, 3, size, size]`, in memory of `pool`.
+    ///
+    /// # Errors
+    /// [`ModelError::InputSize`] if an image has another size.
+    pub fn features(
+        &self,
+        images: &[RgbImage],
+        size: u32,
+        dtype: DType,
+        device: &Device,
+        pool: &Pool,
+    ) -> Result<Features> {
+        if !(device.is_cpu() && dtype == DType::F32) {
+            return Ok(Features::Tensor(self.batch(images, size, dtype, device)?));
+        }
+        for (index, image) in images.iter().enumerate() {
+            let (width, height) = image.dimensions();
+            if (width, height) != (size, size) {
+                return Err(ModelError::InputSize { index, width, height, expected: size });
+            }
+        }
+        let tables: [[f32; 256]; 3] = std::array::from_fn(|c| self.table(c));
+        let fill = |i: usize, pixels: &mut [f32]| {
+            for (out, px) in pixels.chunks_exact_mut(3).zip(images[i].as_raw().chunks_exact(3)) {
+                for (c, o) in out.iter_mut().enumerate() {
+                    *o = tables[c][usize::from(px[self.source(c)])];
+                }
+            }
+        };
+        let side = size as usize;
+        let map = Map::from_images(pool, [images.len(), side, side, 3], fill);
+        Ok(Features::Map(map))
+    }
+
     /// One image of any size to `[1, 3, height, width]`.
     ///
     /// # Errors
@@ -54,15 +90,23 @@ impl Normalize {
         Ok(Tensor::from_vec(data, (1, 3, h, w), device)?.to_dtype(dtype)?)
     }
 
+    /// Where in an RGB pixel the network's channel `c` stands.
+    const fn source(&self, c: usize) -> usize {
+        match self.order {
+            ChannelOrder::Rgb => c,
+            ChannelOrder::Bgr => 2 - c,
+        }
+    }
+
+    /// The normalised value of each of the 256 of a pixel: one division each instead of one per pixel.
+    fn table(&self, c: usize) -> [f32; 256] {
+        std::array::from_fn(|v| (v as f32 - self.mean[c]) / self.std[c])
+    }
+
     fn fill(&self, image: &RgbImage, planes: &mut [f32]) {
         let plane = (image.width() * image.height()) as usize;
         for (c, out) in planes.chunks_exact_mut(plane).enumerate() {
-            let source = match self.order {
-                ChannelOrder::Rgb => c,
-                ChannelOrder::Bgr => 2 - c,
-            };
-            // A table of the 256 pixel values: one division each instead of one per pixel.
-            let table: [f32; 256] = std::array::from_fn(|v| (v as f32 - self.mean[c]) / self.std[c]);
+            let (source, table) = (self.source(c), self.table(c));
             for (o, px) in out.iter_mut().zip(image.as_raw().chunks_exact(3)) {
                 *o = table[usize::from(px[source])];
             }
@@ -83,6 +127,21 @@ mod tests {
         assert_eq!(t.dims(), [1, 3, 2, 2]);
         let v = t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!([v[1], v[5], v[9]], [14.5, 9.0, 3.5]);
+    }
+
+    #[test]
+    fn features_are_those_of_the_batch() {
+        let images: Vec<RgbImage> =
+            (0..2u8).map(|i| RgbImage::from_fn(4, 4, |x, y| image::Rgb([i, x as u8 * 9, y as u8 * 30]))).collect();
+        let pool = Pool::default();
+        for order in [ChannelOrder::Rgb, ChannelOrder::Bgr] {
+            let norm = Normalize { order, mean: [1.0, 2.0, 3.0], std: [2.0, 3.0, 4.0] };
+            let got = norm.features(&images, 4, DType::F32, &Device::Cpu, &pool).unwrap().tensor().unwrap();
+            let want = norm.batch(&images, 4, DType::F32, &Device::Cpu).unwrap();
+            let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!((got.dims(), values(&got)), (want.dims(), values(&want)));
+            assert!(norm.features(&images, 5, DType::F32, &Device::Cpu, &pool).is_err());
+        }
     }
 
     #[test]

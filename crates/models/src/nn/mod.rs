@@ -3,6 +3,8 @@
 mod batch_norm;
 mod chain;
 mod conv;
+mod features;
+mod fused;
 mod input;
 mod pool;
 mod prelu;
@@ -10,6 +12,8 @@ mod prelu;
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_plain, conv2d_bn};
 pub use chain::ConvChain;
 pub use conv::{Conv2d, ConvConfig, Padding, conv2d};
+pub use features::Features;
+pub use fused::{FusedConv, Rectifier, run};
 pub use input::{ChannelOrder, Normalize};
 pub use pool::max_pool2d_ceil;
 pub use prelu::{PRelu, prelu};

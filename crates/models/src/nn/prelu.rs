@@ -25,6 +25,11 @@ impl PRelu {
     pub const fn new(weight: Tensor) -> Self {
         Self { weight }
     }
+
+    /// The slopes, one a channel.
+    pub(super) fn slopes(&self) -> Result<Vec<f32>> {
+        self.weight.to_dtype(DType::F32)?.to_vec1()
+    }
 }
 
 impl Module for PRelu {

@@ -1,0 +1,173 @@
+//! Convolution with what follows it, in one step.
+
+use candle::{DType, Device, Error, Module, Result, Tensor};
+use facesocial_kernels::{self as kernels, Activation, ConvSpec, Minimal};
+
+use super::conv::{Conv2d, PaddingMode};
+use super::features::{Features, rectify};
+use super::prelu::PRelu;
+
+/// What follows a convolution's sum, or the sum with a shortcut.
+#[derive(Debug, Clone)]
+pub enum Rectifier {
+    /// One without parameters, or none.
+    Plain(Activation),
+    /// One slope a channel.
+    PRelu(PRelu),
+}
+
+impl Rectifier {
+    /// Nothing.
+    pub const NONE: Self = Self::Plain(Activation::None);
+    /// `max(x, 0)`
+    pub const RELU: Self = Self::Plain(Activation::Relu);
+    /// `min(max(x, 0), 6)`
+    pub const RELU6: Self = Self::Plain(Activation::Relu6);
+
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Plain(activation) => rectify(xs, *activation),
+            Self::PRelu(prelu) => prelu.forward(xs),
+        }
+    }
+}
+
+/// `then(rectifier(conv(x)) + shortcut)`, the shortcut and what follows it where there is one.
+///
+/// On the CPU in single precision the weights are packed for the processor at hand, and the tensors let go.
+#[derive(Debug, Clone)]
+pub struct FusedConv(Compute);
+
+#[derive(Debug, Clone)]
+enum Compute {
+    Packed(Box<kernels::Conv2d>),
+    Candle { conv: Conv2d, rectifier: Rectifier, then: Rectifier },
+}
+
+impl FusedConv {
+    /// A convolution, batch norm folded in already, and its rectifier.
+    ///
+    /// # Errors
+    /// Another number of slopes than channels, or kernels that this processor cannot run.
+    pub fn new(conv: Conv2d, rectifier: Rectifier) -> Result<Self> {
+        Self::with(conv, rectifier, Rectifier::NONE, Minimal::Auto)
+    }
+
+    /// As [`Self::new`]; `then` follows the sum with the shortcut: none, ReLU or PReLU. `minimal` says whether 3 x 3 kernels
+    /// may be computed by minimal filtering.
+    ///
+    /// # Errors
+    /// As [`Self::new`], or another rectifier after the shortcut.
+    pub fn with(conv: Conv2d, rectifier: Rectifier, then: Rectifier, minimal: Minimal) -> Result<Self> {
+        let weight = conv.weight();
+        if !(weight.device().is_cpu() && weight.dtype() == DType::F32) {
+            return Ok(Self(Compute::Candle { conv, rectifier, then }));
+        }
+        let (c_out, inside, kh, kw) = weight.dims4()?;
+        let groups = conv.config().number_of_groups();
+        let padding = match conv.config().padding_mode() {
+            PaddingMode::Fixed(p) => {
+                kernels::Padding::Fixed { top: p.top, bottom: p.bottom, left: p.left, right: p.right }
+            }
+            PaddingMode::Same => kernels::Padding::Same,
+        };
+        let stride = conv.config().step();
+        let spec = ConvSpec { c_in: inside * groups, c_out, kernel: (kh, kw), stride, padding, groups, minimal };
+        let bias = conv.bias().map(Tensor::to_vec1::<f32>).transpose()?;
+        let weight = weight.flatten_all()?.to_vec1::<f32>()?;
+        let packed = kernels::Conv2d::new(spec, &weight, bias.as_deref()).map_err(Error::wrap)?;
+        let packed = match &rectifier {
+            Rectifier::Plain(activation) => packed.activation(*activation),
+            Rectifier::PRelu(prelu) => packed.prelu(&prelu.slopes()?),
+        };
+        let packed = packed.map_err(Error::wrap)?;
+        let packed = match &then {
+            Rectifier::Plain(Activation::None) => Ok(packed),
+            Rectifier::Plain(activation) => packed.then(*activation, &[]),
+            Rectifier::PRelu(prelu) => packed.then(Activation::PRelu, &prelu.slopes()?),
+        };
+        Ok(Self(Compute::Packed(Box::new(packed.map_err(Error::wrap)?))))
+    }
+
+    /// `[n, c_in, h, w] -> [n, c_out, oh, ow]`
+    ///
+    /// # Errors
+    /// Another number of channels, an input smaller than the kernel, or features in another place than the weights.
+    pub fn forward(&self, xs: &Features) -> Result<Features> {
+        match (&self.0, xs) {
+            (Compute::Packed(conv), Features::Map(xs)) => Ok(Features::Map(conv.forward(xs).map_err(Error::wrap)?)),
+            (Compute::Candle { conv, rectifier, .. }, Features::Tensor(xs)) => {
+                Ok(Features::Tensor(rectifier.forward(&conv.forward(xs)?)?))
+            }
+            _ => candle::bail!("features in another place than the weights"),
+        }
+    }
+
+    /// As [`Self::forward`], with `shortcut` of the result's shape added.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], or a shortcut of another shape.
+    pub fn forward_add(&self, xs: &Features, shortcut: &Features) -> Result<Features> {
+        match (&self.0, xs, shortcut) {
+            (Compute::Packed(conv), Features::Map(xs), Features::Map(shortcut)) => {
+                Ok(Features::Map(conv.forward_add(xs, shortcut).map_err(Error::wrap)?))
+            }
+            (Compute::Candle { conv, rectifier, then }, Features::Tensor(xs), Features::Tensor(shortcut)) => {
+                Ok(Features::Tensor(then.forward(&(rectifier.forward(&conv.forward(xs)?)? + shortcut)?)?))
+            }
+            _ => candle::bail!("features in another place than the weights"),
+        }
+    }
+}
+
+/// Runs a network on a thread of the pool: see [`facesocial_kernels::run`].
+///
+/// # Errors
+/// Those of `f`.
+pub fn run<R: Send, E: Send>(
+    device: &Device,
+    f: impl FnOnce() -> std::result::Result<R, E> + Send,
+) -> std::result::Result<R, E> {
+    if device.is_cpu() { kernels::run(f) } else { f() }
+}
+
+#[cfg(test)]
+mod tests {
+    use facesocial_kernels::Pool;
+
+    use super::{super::ConvConfig, super::Padding, *};
+
+    /// Doubles take candle's operations.
+    #[test]
+    fn packed_weights_give_what_candle_gives() {
+        let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
+        let wide = |xs: &Tensor| xs.to_dtype(DType::F64).unwrap();
+        let pool = Pool::default();
+        let (xs, shortcut) = (random(&[2, 6, 9, 8]), random(&[2, 6, 9, 8]));
+        for groups in [1, 2, 6] {
+            for config in [ConvConfig::default().same(), ConvConfig::default().padding(Padding::all(1))] {
+                let config = config.groups(groups);
+                let (weight, bias, slopes) = (random(&[6, 6 / groups, 3, 3]), random(&[6]), random(&[6]));
+                for activation in [Activation::Relu6, Activation::Silu, Activation::HardSwish, Activation::PRelu] {
+                    let layer = |convert: &dyn Fn(&Tensor) -> Tensor| {
+                        let conv = Conv2d::new(convert(&weight), Some(convert(&bias)), config);
+                        let rectifier = match activation {
+                            Activation::PRelu => Rectifier::PRelu(PRelu::new(convert(&slopes))),
+                            other => Rectifier::Plain(other),
+                        };
+                        FusedConv::with(conv, rectifier, Rectifier::RELU, Minimal::Auto).unwrap()
+                    };
+                    let (packed, stock) = (layer(&Tensor::clone), layer(&wide));
+                    let pair = |xs: &Tensor| (Features::new(xs, &pool).unwrap(), Features::Tensor(wide(xs)));
+                    let ((a, wide_a), (b, wide_b)) = (pair(&xs), pair(&shortcut));
+                    let got = packed.forward_add(&packed.forward(&a).unwrap(), &b).unwrap().tensor().unwrap();
+                    let want = stock.forward_add(&stock.forward(&wide_a).unwrap(), &wide_b).unwrap();
+                    let diff = (wide(&got) - want.tensor().unwrap()).unwrap().abs().unwrap();
+                    let diff = diff.flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap();
+                    assert!(diff < 1e-3, "{diff} with {activation:?} in {groups} groups");
+                    assert!(packed.forward(&wide_a).is_err());
+                }
+            }
+        }
+    }
+}
