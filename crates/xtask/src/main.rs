@@ -1,6 +1,9 @@
 //! `cargo xtask`: the project's own build commands, the same here and in continuous integration.
 
+mod cuda;
+
 use std::{
+    ffi::OsString,
     io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
@@ -18,6 +21,8 @@ const INSTALL_DENY: &str = "cargo install --locked cargo-deny@0.20.2";
 enum Task {
     /// Everything that continuous integration checks: format, lints, dependency rules, documentation, tests.
     Ci,
+    /// Whether the feature `cuda` compiles: brings NVIDIA's compiler (network, Python) into target/ and lints with it.
+    Cuda,
     /// Brings the pinned packages (network) and compares what they give with the committed weights, byte for byte.
     Weights,
 }
@@ -65,7 +70,8 @@ const WEIGHTS: Step =
 fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Ci => ci(),
-        Task::Weights => run(&WEIGHTS),
+        Task::Cuda => cuda::cuda(),
+        Task::Weights => run(&WEIGHTS, &[]),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,21 +83,25 @@ fn main() -> ExitCode {
 }
 
 fn ci() -> anyhow::Result<()> {
-    run(&FORMAT)?;
-    run(&LINTS)?;
+    run(&FORMAT, &[])?;
+    run(&LINTS, &[])?;
     if has_deny() {
-        run(&DENY)?;
+        run(&DENY, &[])?;
     } else {
         say(&format!("==> {}: NOT CHECKED, cargo-deny is not installed. Install it with: {INSTALL_DENY}", DENY.name));
     }
-    run(&DOC)?;
-    run(&TEST)
+    run(&DOC, &[])?;
+    cuda::cuda_where_possible()?;
+    run(&TEST, &[])
 }
 
-fn run(step: &Step) -> anyhow::Result<()> {
+/// Runs a step; `more` is environment that is not known beforehand.
+fn run(step: &Step, more: &[(&str, OsString)]) -> anyhow::Result<()> {
     let Step { name, args, env } = step;
     say(&format!("==> {name}: cargo {}", args.join(" ")));
-    let status = cargo().args(*args).envs(env.iter().copied()).status().context("cargo cannot be started")?;
+    let mut command = cargo();
+    command.args(*args).envs(env.iter().copied()).envs(more.iter().map(|(name, value)| (name, value)));
+    let status = command.status().context("cargo cannot be started")?;
     if !status.success() {
         bail!("{name} failed ({status})");
     }
@@ -103,12 +113,16 @@ fn has_deny() -> bool {
     quiet.is_ok_and(|status| status.success())
 }
 
+/// The top of the checkout.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
 /// cargo at the top of the checkout.
 fn cargo() -> Command {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = here.ancestors().nth(2).map_or_else(|| PathBuf::from("."), Path::to_owned);
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root);
+    command.current_dir(root());
     command
 }
 
