@@ -3,10 +3,11 @@
 
 use actix_web::web::{self, ServiceConfig};
 
-use crate::{auth, gallery, history, jobs, live, privacy};
+use crate::{auth, gallery, history, jobs, live, operate, privacy};
 
 /// Adds the paths.
 pub fn configure(cfg: &mut ServiceConfig) {
     let scope = web::scope("/api/v1").configure(auth::configure).configure(gallery::configure);
-    cfg.service(scope.configure(history::configure).configure(jobs::configure).configure(privacy::configure).configure(live::configure));
+    let scope = scope.configure(history::configure).configure(jobs::configure).configure(privacy::configure);
+    cfg.service(scope.configure(live::configure).configure(operate::configure));
 }

@@ -83,10 +83,11 @@ pub struct ServeArgs {
     /// Memory that all uploads together may hold while they are read and wait.
     #[arg(long, env = "FACESOCIAL_MAX_UPLOAD_MEMORY", value_name = "SIZE", default_value = "1GiB")]
     pub max_upload_memory: ByteSize,
-    /// Photos worked on at the same time; the number of cores when left out.
-    #[arg(long, env = "FACESOCIAL_COMPUTE_THREADS", value_name = "N")]
-    pub compute_threads: Option<NonZeroUsize>,
-    /// Requests that may wait for a core before further ones are turned away. A longer line answers later, not faster.
+    /// Photos worked on at the same time, so that their faces can share batches; four times the threads when left out. Each
+    /// holds about 3 bytes of memory per pixel.
+    #[arg(long, env = "FACESOCIAL_MAX_IN_FLIGHT", value_name = "N")]
+    pub max_in_flight: Option<NonZeroUsize>,
+    /// Requests that may wait beside them before further ones are turned away. A longer line answers later, not faster.
     #[arg(long, env = "FACESOCIAL_MAX_WAITING", value_name = "N", default_value_t = 64)]
     pub max_waiting: usize,
     /// Seconds within which a photo must be answered, waiting included.
@@ -100,6 +101,8 @@ pub struct ServeArgs {
     pub shutdown_timeout: Seconds,
 }
 
+/// Photos worked on at the same time for each thread that computes, unless told.
+const IN_FLIGHT: usize = 4;
 /// Port of the gateway unless told otherwise.
 const GATEWAY_PORT: u16 = 8000;
 
@@ -221,8 +224,8 @@ pub struct Limits {
     /// Bytes that all uploads together may hold.
     pub upload_memory: usize,
     /// Photos worked on at the same time.
-    pub compute_threads: usize,
-    /// Requests that may wait for a core.
+    pub at_once: usize,
+    /// Requests that may wait beside them.
     pub waiting: usize,
     /// Time for one photo, waiting included.
     pub request_timeout: Duration,
@@ -284,6 +287,7 @@ impl TryFrom<ServeArgs> for Config {
             };
             Ok((role, address))
         });
+        let threads = args.networks.engine.threads();
         Ok(Self {
             networks: args.networks,
             listeners: listeners.collect::<anyhow::Result<_>>()?,
@@ -293,7 +297,7 @@ impl TryFrom<ServeArgs> for Config {
                 pixels: args.max_pixels,
                 batch: args.max_batch.get(),
                 upload_memory: args.max_upload_memory.0,
-                compute_threads: args.compute_threads.map_or_else(num_cpus::get, NonZeroUsize::get),
+                at_once: args.max_in_flight.map_or(threads.get() * IN_FLIGHT, NonZeroUsize::get),
                 waiting: args.max_waiting,
                 request_timeout: args.request_timeout.into(),
                 upload_timeout: args.upload_timeout.into(),

@@ -93,6 +93,8 @@ codes! {
     DuplicateFace = "DUPLICATE_FACE", 409, "The face is enrolled already";
     /// A request with the same key has not been answered yet.
     IdempotencyKeyInUse = "IDEMPOTENCY_KEY_IN_USE", 409, "The same request is being worked on", retry after 1;
+    /// The network is to stay loaded.
+    Pinned = "PINNED", 409, "The network is pinned";
     /// What is asked for and what is stored come from different models.
     ModelMismatch = "MODEL_MISMATCH", 409, "Different models cannot be compared";
     /// Too many bytes.
@@ -124,11 +126,13 @@ codes! {
     /// Another server does not give a file that a job asks it for.
     SourceUnavailable = "SOURCE_UNAVAILABLE", 502, "The image cannot be fetched";
     /// As many requests wait as may.
-    Overloaded = "OVERLOADED", 503, "The server is busy", retry after 2;
+    Overloaded = "OVERLOADED", 429, "The server is busy", retry after 2;
     /// The networks are still being loaded, or the server stops.
     NotReady = "NOT_READY", 503, "The server is not ready", retry after 3;
     /// The service has no weights here; trying again does not help until somebody brings them.
     ModelUnavailable = "MODEL_UNAVAILABLE", 503, "The model is not installed";
+    /// The device has too little memory for a network now.
+    OutOfMemory = "OUT_OF_MEMORY", 503, "Too little memory for the network", retry after 5;
     /// The database does not answer.
     StoreUnavailable = "STORE_UNAVAILABLE", 503, "The database does not answer", retry after 5;
     /// The answer was not ready in time.
@@ -309,11 +313,35 @@ impl From<PipelineError> for ApiError {
             PipelineError::Unavailable { service, reason } => {
                 Self::new(Code::ModelUnavailable, format!("{service}: {reason}"))
             }
-            PipelineError::Engine(EngineError::Absent { network, reason }) => {
-                Self::new(Code::ModelUnavailable, format!("{network}: {reason}"))
-            }
+            PipelineError::Engine(error) => error.into(),
             PipelineError::NoThreshold { .. } => Self::new(Code::ModelUnavailable, error.to_string()),
             PipelineError::NoFace { .. } | PipelineError::NoLandmarks => Self::new(Code::NoFace, error.to_string()),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Absent { network, reason } => {
+                Self::new(Code::ModelUnavailable, format!("{network}: {reason}"))
+            }
+            EngineError::Overloaded { retry_after, .. } => {
+                let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).max(1);
+                Self::new(Code::Overloaded, error.to_string()).after(seconds)
+            }
+            EngineError::OutOfMemory { .. } | EngineError::NoRoom { .. } => {
+                tracing::warn!(%error, "too little memory for a network");
+                Self::new(Code::OutOfMemory, error.to_string())
+            }
+            EngineError::Cancelled | EngineError::Expired => Self::new(Code::DeadlineExceeded, error.to_string()),
+            EngineError::Stopped => Self::new(Code::NotReady, "the server is stopping"),
+            EngineError::Unknown { .. } => {
+                Self::new(Code::ResourceNotFound, format!("{error}; GET /api/v1/models lists those that do"))
+            }
+            EngineError::Pinned { .. } => Self::new(Code::Pinned, error.to_string()),
+            EngineError::Budget { .. } => Self::invalid(error.to_string()),
             other => Self::internal(&other),
         }
     }
@@ -427,6 +455,7 @@ mod tests {
             "ALREADY_EXISTS 409 0",
             "DUPLICATE_FACE 409 0",
             "IDEMPOTENCY_KEY_IN_USE 409 1",
+            "PINNED 409 0",
             "MODEL_MISMATCH 409 0",
             "PAYLOAD_TOO_LARGE 413 0",
             "IMAGE_TOO_LARGE 413 0",
@@ -442,9 +471,10 @@ mod tests {
             "RATE_LIMITED 429 1",
             "INTERNAL 500 0",
             "SOURCE_UNAVAILABLE 502 0",
-            "OVERLOADED 503 2",
+            "OVERLOADED 429 2",
             "NOT_READY 503 3",
             "MODEL_UNAVAILABLE 503 0",
+            "OUT_OF_MEMORY 503 5",
             "STORE_UNAVAILABLE 503 5",
             "DEADLINE_EXCEEDED 504 5",
         ];

@@ -8,7 +8,7 @@ use facesocial_hub::PulledFolder;
 use facesocial_pipeline::{Choice, Ensemble, LoadOptions, Pipeline, Selection, Thresholds};
 use facesocial_types::Service;
 
-use crate::weights_dir;
+use crate::{engine_args::EngineArgs, weights_dir};
 
 /// Which networks run, and where their weights are.
 #[derive(Debug, Clone, Default, Args)]
@@ -32,6 +32,9 @@ pub struct NetworkArgs {
     /// `facesocial eval verification` measures them.
     #[arg(long, value_name = "RATE=SIMILARITY,...", env = "FACESOCIAL_THRESHOLDS")]
     pub thresholds: Option<Thresholds>,
+    /// How they share cores and memory.
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 impl NetworkArgs {
@@ -51,6 +54,7 @@ impl NetworkArgs {
                 ensemble: self.ensemble.clone(),
             },
             thresholds: self.thresholds,
+            settings: self.engine.settings(),
         })
     }
 
@@ -59,6 +63,7 @@ impl NetworkArgs {
     /// # Errors
     /// No weights folder, damaged weights, a chosen network without weights.
     pub fn load(&self, services: Vec<Service>) -> anyhow::Result<Pipeline> {
+        self.engine.start_pool();
         let options = self.options(services)?;
         Pipeline::load(&options).with_context(|| format!("cannot load the networks from {}", options.weights.display()))
     }

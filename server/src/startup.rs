@@ -71,6 +71,7 @@ impl Application {
     /// Redis that is none.
     pub fn build(config: Config) -> anyhow::Result<Self> {
         check_access(&config)?;
+        config.networks.engine.start_pool();
         let redis = config.access.redis_url.as_ref().map(|url| url.expose());
         let cache = facesocial_cache::open(redis, CACHE_BYTES).context("cannot use REDIS_URL")?;
         let mut listeners = Vec::with_capacity(config.listeners.len());
@@ -265,7 +266,9 @@ async fn healthz() -> HttpResponse {
 }
 
 async fn readyz(state: web::Data<State>) -> ApiResult<HttpResponse> {
-    state.ready()?;
+    if !state.ready()?.pipeline.engine().healthy() {
+        return Err(ApiError::new(Code::NotReady, "the device that runs the networks fails"));
+    }
     state.store()?;
     Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
 }

@@ -11,7 +11,7 @@ use std::{
 
 use facesocial_cache::Cache;
 use facesocial_imaging::Photo;
-use facesocial_pipeline::{DetectOptions, LoadOptions, Pipeline, ServiceStatus};
+use facesocial_pipeline::{Caller, DetectOptions, LoadOptions, Pipeline, ServiceStatus, on_pool};
 use facesocial_store::Store;
 use facesocial_types::{Detector, Service};
 use futures_util::{StreamExt, stream};
@@ -28,10 +28,16 @@ use crate::{
     usage::Usage,
 };
 
-/// The loaded networks.
+/// The networks, ready to run; clones share them.
+#[derive(Clone)]
 pub struct Loaded {
     /// The use cases.
     pub pipeline: Pipeline,
+    known: Arc<Known>,
+}
+
+/// What was found out at start-up.
+struct Known {
     status: Vec<ServiceStatus>,
     detection_ms: BTreeMap<&'static str, f64>,
 }
@@ -53,7 +59,12 @@ impl Loaded {
                 detection_ms.insert(detector.as_str(), milliseconds(started.elapsed()));
             }
         }
-        Ok(Self { pipeline, status, detection_ms })
+        Ok(Self { pipeline, known: Arc::new(Known { status, detection_ms }) })
+    }
+
+    /// The same networks on behalf of one request.
+    fn on_behalf_of(&self, caller: Caller) -> Self {
+        Self { pipeline: self.pipeline.on_behalf_of(caller), known: Arc::clone(&self.known) }
     }
 
     /// The network that answers for `service`.
@@ -61,7 +72,7 @@ impl Loaded {
     /// # Errors
     /// The sentence that says why none does.
     pub fn model(&self, service: Service) -> Result<&str, &str> {
-        let found = self.status.iter().find(|s| s.service == service).map(|s| &s.model);
+        let found = self.known.status.iter().find(|s| s.service == service).map(|s| &s.model);
         found.map_or(Err("this service is not known to the pipeline"), |m| m.as_deref().map_err(String::as_str))
     }
 
@@ -76,7 +87,7 @@ impl Loaded {
 
     /// Milliseconds that a detector took at start-up for a 640 x 480 photo without a face; `None` if it cannot run.
     pub fn detection_ms(&self, detector: Detector) -> Option<f64> {
-        self.detection_ms.get(detector.as_str()).copied()
+        self.known.detection_ms.get(detector.as_str()).copied()
     }
 }
 
@@ -123,7 +134,7 @@ impl State {
             store: OnceLock::new(),
             cache,
             stopping: AtomicBool::new(false),
-            pool: ComputePool::new(limits.compute_threads, limits.waiting, limits.request_timeout),
+            pool: ComputePool::new(limits.at_once, limits.waiting, limits.request_timeout),
             memory: Arc::new(UploadMemory { used: AtomicUsize::new(0), limit: limits.upload_memory }),
             counters: config.listeners.iter().map(|(role, _)| (role.to_string(), Counters::default())).collect(),
             limits,
@@ -189,7 +200,7 @@ impl State {
         self.counters.get(&role.to_string())
     }
 
-    /// Decodes one upload and lets `work` answer for it, both on the compute pool.
+    /// Decodes one upload and lets `work` answer for it, when it is the client's turn.
     ///
     /// # Errors
     /// The upload is no usable image, the server is busy, or `work` fails.
@@ -200,7 +211,8 @@ impl State {
     ) -> ApiResult<T> {
         let loaded = Arc::clone(self.loaded()?);
         let limits = self.limits.clone();
-        self.pool.admit(1)?.run(move || work(&loaded, &upload.decode(&limits)?)).await
+        let job = move |caller| work(&loaded.on_behalf_of(caller), &on_pool(|| upload.decode(&limits))?);
+        self.pool.admit(1)?.run(job).await
     }
 
     /// [`Self::photo`] for two photos that are answered together.
@@ -215,7 +227,11 @@ impl State {
         let loaded = Arc::clone(self.loaded()?);
         let limits = self.limits.clone();
         let [a, b] = uploads;
-        self.pool.admit(2)?.run(move || work(&loaded, [a.decode(&limits)?, b.decode(&limits)?])).await
+        let job = move |caller| {
+            let (a, b) = on_pool(|| rayon::join(|| a.decode(&limits), || b.decode(&limits)));
+            work(&loaded.on_behalf_of(caller), [a?, b?])
+        };
+        self.pool.admit(2)?.run(job).await
     }
 
     /// [`Self::photo`] for each of many uploads, at most `concurrent` at a time, answers in the order of the uploads.
@@ -234,10 +250,11 @@ impl State {
         let jobs = uploads.into_iter().enumerate().map(|(index, upload)| {
             let (loaded, limits, work) = (Arc::clone(&loaded), self.limits.clone(), Arc::clone(&work));
             let filename = upload.filename().map(str::to_owned);
-            let answer = ticket.run(move || work(&loaded, &upload.decode(&limits)?));
+            let job = move |caller| work(&loaded.on_behalf_of(caller), &on_pool(|| upload.decode(&limits))?);
+            let answer = ticket.run(job);
             async move { Item { index, filename, answer: answer.await } }
         });
-        Ok(stream::iter(jobs).buffered(concurrent.clamp(1, self.limits.compute_threads)).collect().await)
+        Ok(stream::iter(jobs).buffered(concurrent.clamp(1, self.limits.at_once)).collect().await)
     }
 }
 

@@ -297,3 +297,20 @@ fn a_wrong_label_is_named_by_file_and_line() {
     code(&output, 1);
     assert!(stderr(&output).contains("pairs.csv"), "{}", stderr(&output));
 }
+
+#[test]
+fn cards_are_told_and_so_is_their_absence() {
+    let (plain, json) = (facesocial(["ctl", "gpu"]), facesocial(["ctl", "gpu", "--json"]));
+    let told: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(plain.status.code(), json.status.code());
+    if told["available"] == true {
+        code(&plain, 0);
+        let first = told["devices"][0]["index"].as_u64().unwrap();
+        assert!(stdout(&plain).lines().any(|l| l.trim_start().starts_with(&first.to_string())), "{}", stdout(&plain));
+    } else {
+        code(&plain, 1);
+        let reason = told["reason"].as_str().unwrap();
+        assert_eq!(stderr(&plain).trim_end(), format!("facesocial: no figures of graphics cards: {reason}"));
+        assert!(stdout(&plain).is_empty());
+    }
+}

@@ -67,7 +67,7 @@ pub fn config() -> Config {
             pixels: 50_000_000,
             batch: 20,
             upload_memory: 1 << 30,
-            compute_threads: 2,
+            at_once: 8,
             waiting: 64,
             request_timeout: PATIENCE,
             upload_timeout: Duration::from_secs(60),

@@ -1,17 +1,34 @@
 //! The networks that tell how old a face looks and which gender it seems to have.
 
-use std::sync::Arc;
-
 use facesocial_models::{FaceRes, GenderAgeNet, Result, faceres, genderage};
-use facesocial_types::BBox;
+use facesocial_types::{BBox, ModelId};
 use image::RgbImage;
 
+use crate::{
+    batch::Pending,
+    caller::Caller,
+    detectors::grey,
+    error::{self, EngineError},
+    network::{Network, Task},
+};
+
 /// A network for age and gender.
+#[derive(Clone)]
 pub enum AgeGender {
     /// FaceRes, whose embedding is a member of the recognition ensemble too.
-    FaceRes(Arc<FaceRes>),
+    FaceRes(Network<FaceRes>),
     /// InsightFace's gender-age network.
-    GenderAge(GenderAgeNet),
+    GenderAge(Network<GenderAgeNet>),
+}
+
+/// Estimates that are on their way.
+#[derive(Debug)]
+#[must_use = "answers that nobody waits for are not computed"]
+pub enum PendingEstimates {
+    /// Of FaceRes.
+    FaceRes(Pending<faceres::Output>),
+    /// Of InsightFace's network.
+    GenderAge(Pending<genderage::GenderAge>),
 }
 
 /// What an [`AgeGender`] network says of one face.
@@ -45,25 +62,61 @@ impl AgeGender {
         }
     }
 
-    /// Age and gender for each crop, in order.
+    /// The network's id.
     ///
     /// # Errors
-    /// A crop of another size, an output that is not finite, a failed tensor operation.
-    pub fn estimate(&self, crops: &[RgbImage]) -> Result<Vec<AgeGenderEstimate>> {
+    /// [`EngineError::Absent`] with the sentence that says how to bring the weights.
+    pub fn id(&self) -> error::Result<&ModelId> {
+        match self {
+            Self::FaceRes(network) => network.id(),
+            Self::GenderAge(network) => network.id(),
+        }
+    }
+
+    /// Puts crops into the network's line.
+    ///
+    /// # Errors
+    /// As [`Network::submit`].
+    pub fn submit(&self, caller: &Caller, crops: Vec<RgbImage>) -> error::Result<PendingEstimates> {
         Ok(match self {
-            Self::FaceRes(n) => {
-                let of = |o: faceres::Output| AgeGenderEstimate {
-                    age: o.age,
-                    age_range: Some(o.age_range),
-                    male: o.male_probability,
-                };
-                n.analyze(crops)?.into_iter().map(of).collect()
-            }
-            Self::GenderAge(n) => {
-                let of =
-                    |g: genderage::GenderAge| AgeGenderEstimate { age: g.age.max(0.0), age_range: None, male: g.male };
-                n.estimate(crops)?.into_iter().map(of).collect()
-            }
+            Self::FaceRes(network) => PendingEstimates::FaceRes(network.submit(caller, crops)?),
+            Self::GenderAge(network) => PendingEstimates::GenderAge(network.submit(caller, crops)?),
         })
+    }
+}
+
+impl PendingEstimates {
+    /// Waits for age and gender of each crop, in order.
+    pub fn wait(self) -> Vec<Result<AgeGenderEstimate, EngineError>> {
+        match self {
+            Self::FaceRes(pending) => pending.wait().into_iter().map(|o| o.map(AgeGenderEstimate::from)).collect(),
+            Self::GenderAge(pending) => pending.wait().into_iter().map(|g| g.map(AgeGenderEstimate::from)).collect(),
+        }
+    }
+}
+
+impl From<faceres::Output> for AgeGenderEstimate {
+    fn from(o: faceres::Output) -> Self {
+        Self { age: o.age, age_range: Some(o.age_range), male: o.male_probability }
+    }
+}
+
+impl From<genderage::GenderAge> for AgeGenderEstimate {
+    fn from(g: genderage::GenderAge) -> Self {
+        Self { age: g.age.max(0.0), age_range: None, male: g.male }
+    }
+}
+
+impl Task for GenderAgeNet {
+    type Item = RgbImage;
+    type Output = genderage::GenderAge;
+    type Spec = ();
+
+    fn forward(&self, crops: &[RgbImage]) -> Result<Vec<genderage::GenderAge>> {
+        self.estimate(crops)
+    }
+
+    fn grey((): &()) -> RgbImage {
+        grey(genderage::INPUT_SIZE, genderage::INPUT_SIZE)
     }
 }

@@ -4,6 +4,8 @@ use facesocial_models::{EfficientNetLite, Result, ViT, efficientnet_lite};
 use facesocial_types::BBox;
 use image::RgbImage;
 
+use crate::{detectors::grey, network::Task};
+
 /// A network that looks for deepfakes.
 pub enum Authenticity {
     /// EfficientNet-Lite0's first five stages, trained by this project.
@@ -17,23 +19,34 @@ const VIT_SIDE: u32 = 224;
 /// Side of the ViT's square crop against the longer side of the face box: its training pictures show whole heads.
 const VIT_CROP: f32 = 1.3;
 
-impl Authenticity {
+/// Which of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthenticityKind {
+    /// [`Authenticity::EfficientNetLite`].
+    EfficientNetLite,
+    /// [`Authenticity::ViT`].
+    ViT,
+}
+
+impl AuthenticityKind {
     /// Side of the square input in pixels.
-    pub const fn side(&self) -> u32 {
+    pub const fn side(self) -> u32 {
         match self {
-            Self::EfficientNetLite(_) => efficientnet_lite::INPUT_SIZE,
-            Self::ViT(_) => VIT_SIDE,
+            Self::EfficientNetLite => efficientnet_lite::INPUT_SIZE,
+            Self::ViT => VIT_SIDE,
         }
     }
 
     /// The square around `face` that the network looks at, for a photo of `width` x `height`.
-    pub fn area(&self, face: &BBox, width: u32, height: u32) -> BBox {
+    pub fn area(self, face: &BBox, width: u32, height: u32) -> BBox {
         match self {
-            Self::EfficientNetLite(_) => inside(face, efficientnet_lite::ENLARGE, width, height),
-            Self::ViT(_) => face.square(VIT_CROP),
+            Self::EfficientNetLite => inside(face, efficientnet_lite::ENLARGE, width, height),
+            Self::ViT => face.square(VIT_CROP),
         }
     }
+}
 
+impl Authenticity {
     /// One raw score for each crop: of the EfficientNet a logit, of the ViT the probability of a fake.
     ///
     /// # Errors
@@ -43,6 +56,20 @@ impl Authenticity {
             Self::EfficientNetLite(n) => n.score(crops),
             Self::ViT(n) => Ok(n.probabilities(crops)?.into_iter().filter_map(|p| p.first().copied()).collect()),
         }
+    }
+}
+
+impl Task for Authenticity {
+    type Item = RgbImage;
+    type Output = f32;
+    type Spec = AuthenticityKind;
+
+    fn forward(&self, crops: &[RgbImage]) -> Result<Vec<f32>> {
+        self.score(crops)
+    }
+
+    fn grey(spec: &AuthenticityKind) -> RgbImage {
+        grey(spec.side(), spec.side())
     }
 }
 

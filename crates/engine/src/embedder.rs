@@ -1,12 +1,19 @@
 //! The networks that turn a face into an embedding, as members of the recognition ensemble.
 
-use std::sync::Arc;
-
 use candle_nn::VarBuilder;
 use facesocial_models::{
-    AdaFace, DlibResNet, FaceRes, IResNet, InceptionResNetV1, MobileFaceNet, Result, iresnet, nn::ChannelOrder,
+    AdaFace, DlibResNet, FaceRes, IResNet, InceptionResNetV1, MobileFaceNet, Result, faceres, iresnet, nn::ChannelOrder,
 };
+use facesocial_types::ModelId;
 use image::RgbImage;
+
+use crate::{
+    batch::Pending,
+    caller::Caller,
+    detectors::grey,
+    error::{self, EngineError},
+    network::{Network, Task},
+};
 
 /// A network that embeds faces.
 #[allow(clippy::large_enum_variant, reason = "there is one value per loaded network")]
@@ -15,8 +22,6 @@ pub enum Embedder {
     MobileFaceNet(MobileFaceNet),
     /// dlib's ResNet, 128 values.
     DlibResNet(DlibResNet),
-    /// FaceRes, 1024 values; the same network also tells age and gender.
-    FaceRes(Arc<FaceRes>),
     /// AdaFace IR-101, 512 values.
     AdaFace(AdaFace),
     /// ArcFace IResNet-50 or -100, 512 values.
@@ -51,28 +56,17 @@ pub(crate) const EMBEDDERS: [&str; 7] = [
 ];
 
 impl Embedder {
-    /// Loads the network called `name`, one of [`EMBEDDERS`]; FaceRes, which has another task too, is loaded by its own.
+    /// Loads the network called `name`, one of [`EMBEDDERS`] but for FaceRes, which has another task too.
     pub(crate) fn load(name: &str, vb: VarBuilder<'static>) -> Result<Self> {
         Ok(match name {
-            "mobilefacenet" => Self::MobileFaceNet(MobileFaceNet::load(vb)?),
             "dlib-resnet" => Self::DlibResNet(DlibResNet::load(vb)?),
             // The checkpoint is cvlface's, whose configuration says RGB.
             "adaface-ir101" => Self::AdaFace(AdaFace::load(vb, ChannelOrder::Rgb)?),
             "arcface-iresnet100" => Self::ArcFace(IResNet::load(vb, iresnet::Config::iresnet100())?),
             "arcface-iresnet50" => Self::ArcFace(IResNet::load(vb, iresnet::Config::iresnet50())?),
             "facenet-inception-resnet-v1" => Self::FaceNet(InceptionResNetV1::load(vb)?),
-            _ => Self::FaceRes(Arc::new(FaceRes::load(vb)?)),
+            _ => Self::MobileFaceNet(MobileFaceNet::load(vb)?),
         })
-    }
-
-    /// What it looks at.
-    pub const fn crop(&self) -> FaceCrop {
-        match self {
-            Self::MobileFaceNet(_) | Self::AdaFace(_) | Self::ArcFace(_) => FaceCrop::ArcFace112,
-            Self::DlibResNet(_) => FaceCrop::DlibChip150,
-            Self::FaceRes(_) => FaceCrop::ArcFaceEnlarged224,
-            Self::FaceNet(_) => FaceCrop::Box160,
-        }
     }
 
     /// Embeddings of crops in the order given; not normalised.
@@ -83,7 +77,6 @@ impl Embedder {
         match self {
             Self::MobileFaceNet(n) => n.embed(crops),
             Self::DlibResNet(n) => n.embed(crops),
-            Self::FaceRes(n) => Ok(n.analyze(crops)?.into_iter().map(|o| o.embedding).collect()),
             Self::AdaFace(n) => n.embed(crops),
             Self::ArcFace(n) => n.embed(crops),
             Self::FaceNet(n) => n.embed(crops),
@@ -91,7 +84,109 @@ impl Embedder {
     }
 }
 
+impl Task for Embedder {
+    type Item = RgbImage;
+    type Output = Vec<f32>;
+    type Spec = FaceCrop;
+
+    fn forward(&self, crops: &[RgbImage]) -> Result<Vec<Vec<f32>>> {
+        self.embed(crops)
+    }
+
+    fn grey(spec: &FaceCrop) -> RgbImage {
+        grey(spec.side(), spec.side())
+    }
+}
+
+impl Task for FaceRes {
+    type Item = RgbImage;
+    type Output = faceres::Output;
+    type Spec = ();
+
+    fn forward(&self, crops: &[RgbImage]) -> Result<Vec<faceres::Output>> {
+        self.analyze(crops)
+    }
+
+    fn grey((): &()) -> RgbImage {
+        grey(faceres::INPUT_SIZE, faceres::INPUT_SIZE)
+    }
+}
+
+/// A network as a member of the ensemble.
+#[derive(Clone)]
+pub enum Embedding {
+    /// One that only embeds.
+    Own(Network<Embedder>),
+    /// FaceRes, 1024 values; the same network also tells age and gender.
+    FaceRes(Network<FaceRes>),
+}
+
+/// Embeddings that are on their way.
+#[derive(Debug)]
+#[must_use = "answers that nobody waits for are not computed"]
+pub enum PendingEmbeddings {
+    /// Of a network that only embeds.
+    Own(Pending<Vec<f32>>),
+    /// Of FaceRes.
+    FaceRes(Pending<faceres::Output>),
+}
+
+impl Embedding {
+    /// The network's id.
+    ///
+    /// # Errors
+    /// [`EngineError::Absent`] with the sentence that says how to bring the weights.
+    pub fn id(&self) -> error::Result<&ModelId> {
+        match self {
+            Self::Own(network) => network.id(),
+            Self::FaceRes(network) => network.id(),
+        }
+    }
+
+    /// What it looks at.
+    ///
+    /// # Errors
+    /// As [`id`](Self::id).
+    pub fn crop(&self) -> error::Result<FaceCrop> {
+        match self {
+            Self::Own(network) => network.spec().copied(),
+            Self::FaceRes(network) => network.id().map(|_| FaceCrop::ArcFaceEnlarged224),
+        }
+    }
+
+    /// Puts crops into the network's line.
+    ///
+    /// # Errors
+    /// As [`Network::submit`].
+    pub fn submit(&self, caller: &Caller, crops: Vec<RgbImage>) -> error::Result<PendingEmbeddings> {
+        Ok(match self {
+            Self::Own(network) => PendingEmbeddings::Own(network.submit(caller, crops)?),
+            Self::FaceRes(network) => PendingEmbeddings::FaceRes(network.submit(caller, crops)?),
+        })
+    }
+}
+
+impl PendingEmbeddings {
+    /// Waits for the embeddings, in the order of the crops; not normalised.
+    pub fn wait(self) -> Vec<Result<Vec<f32>, EngineError>> {
+        match self {
+            Self::Own(pending) => pending.wait(),
+            Self::FaceRes(pending) => pending.wait().into_iter().map(|o| o.map(|o| o.embedding)).collect(),
+        }
+    }
+}
+
 impl FaceCrop {
+    /// What the embedder called `name` looks at.
+    pub(crate) fn of(name: &str) -> Self {
+        match name {
+            "dlib-resnet" => Self::DlibChip150,
+            "faceres" => Self::ArcFaceEnlarged224,
+            "facenet-inception-resnet-v1" => Self::Box160,
+            _ => Self::ArcFace112,
+        }
+    }
+
     /// Side in pixels.
     pub const fn side(self) -> u32 {
         match self {

@@ -6,35 +6,56 @@
 
 mod age_gender;
 mod authenticity;
+mod batch;
+mod caller;
+mod detectors;
+mod device;
 mod embedder;
 mod error;
+mod executor;
 mod folders;
 mod liveness;
+mod loader;
 mod lock;
+mod memory;
 mod network;
+mod registry;
 mod selection;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-pub use age_gender::{AgeGender, AgeGenderEstimate};
-pub use authenticity::Authenticity;
-pub use embedder::{Embedder, FaceCrop};
-pub use error::{EngineError, Result};
+pub use age_gender::{AgeGender, AgeGenderEstimate, PendingEstimates};
+pub use authenticity::{Authenticity, AuthenticityKind};
+pub use batch::{BATCH_SIZES, BatchLimits, BatchStats, Batcher, FairQueue, Pending};
+pub use caller::{Caller, ClientId};
+pub use detectors::{InputSide, Letterboxed, cascade_from};
+pub use device::{DeviceChoice, DeviceError, HAS_CUDA, ParseDeviceError};
+pub use embedder::{Embedder, Embedding, FaceCrop, PendingEmbeddings};
+pub use error::{EngineError, MB, Result};
+pub use executor::on_pool;
 pub use folders::{Folders, Found};
-pub use liveness::{Liveness, LivenessCrop};
+pub use liveness::{Liveness, LivenessCrop, LivenessSpec};
+pub use loader::joint_id;
 pub use lock::{LOCK_FILE, LockedNetwork, WeightsLock};
-pub use network::Network;
+pub use memory::{Budgets, Footprint, Meter};
+pub use network::{Network, Task};
+pub use registry::NetworkReport;
 pub use selection::{Candidate, Choice, Ensemble, Planned, Selection, candidates, plan};
 
 use embedder::EMBEDDERS;
+use executor::Executor;
 pub use facesocial_models as models;
 use facesocial_models::{
-    BlazeFace, Device, EfficientNetLite, FaceAntiSpoofing, FaceRes, GenderAgeNet, MiniFasNet, Mn3, Mtcnn, ViT, YoloV10,
+    BlazeFace, EfficientNetLite, FaceAntiSpoofing, FaceRes, GenderAgeNet, MiniFasNet, Mn3, Mtcnn, ViT, YoloV10,
     blazeface, minifasnet, vit,
 };
-use facesocial_types::{ModelId, Service};
-use image::RgbImage;
-use network::Loader;
+use facesocial_types::Service;
+use loader::{Loader, Reader};
+use registry::Registry;
 
 /// What is loaded, from where.
 #[derive(Debug, Clone)]
@@ -43,10 +64,31 @@ pub struct EngineOptions {
     pub weights: PathBuf,
     /// Folder of the weights that the user pulled; it need not exist.
     pub pulled: Option<PathBuf>,
-    /// Services whose networks are loaded; the detectors always are, because everything starts from faces.
+    /// Services whose networks can be used; the detectors always can, because everything starts from faces.
     pub services: Vec<Service>,
     /// What was chosen.
     pub selection: Selection,
+    /// The device, batches and memory.
+    pub settings: EngineSettings,
+}
+
+/// How networks share a device and its memory.
+#[derive(Debug, Clone, Default)]
+pub struct EngineSettings {
+    /// What the networks run on.
+    pub device: DeviceChoice,
+    /// Whether the processor takes the place of a card that was asked for and cannot be used.
+    pub device_fallback: bool,
+    /// How batches gather.
+    pub batches: BatchLimits,
+    /// What networks may hold.
+    pub budgets: Budgets,
+    /// Networks that nobody used for this long are unloaded; never if `None`.
+    pub idle: Option<Duration>,
+    /// Names of the networks that stay loaded whatever happens.
+    pub pinned: Vec<String>,
+    /// Reads the memory in use; without it activations cost nothing in the accounts.
+    pub meter: Option<Meter>,
 }
 
 /// The networks that run.
@@ -64,109 +106,174 @@ pub struct Engine {
     /// Liveness.
     pub liveness: Network<Liveness>,
     /// Age and gender.
-    pub age_gender: Network<AgeGender>,
+    pub age_gender: AgeGender,
     /// Generated and swapped faces.
     pub authenticity: Network<Authenticity>,
+    registry: Arc<Registry>,
+    executor: Arc<Executor>,
+    settings: EngineSettings,
 }
 
 /// A member of the recognition ensemble.
 pub struct Member {
     /// The network.
-    pub network: Network<Embedder>,
+    pub network: Embedding,
     /// Its weight; those of all members add up to one.
     pub weight: f32,
 }
 
+/// Least and most time between looks for networks that nobody uses.
+const SWEEP: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+
 impl Engine {
-    /// Loads what the services need, on the CPU.
+    /// Prepares what the services need. Weights are read when they are used first, or by
+    /// [`warm_up`](Self::warm_up).
     ///
     /// # Errors
-    /// No lock file, weights that are present and cannot be used, a chosen network that is unknown or absent.
+    /// No lock file, a chosen network that is unknown or absent, a chosen device that cannot be used.
     pub fn load(options: &EngineOptions) -> Result<Self> {
         let folders = Folders::open(&options.weights, options.pulled.as_deref())?;
-        let device = Device::Cpu;
-        let engine = Loading { loader: Loader { folders: &folders, device: &device }, options, faceres: None };
-        engine.finish()
+        let settings = options.settings.clone();
+        let opened = settings.device.open(settings.device_fallback)?;
+        let executor = Arc::new(Executor::start(opened.device)?);
+        let registry = Registry::new(settings.budgets.clone(), settings.batches.max_batch);
+        if let Some(idle) = settings.idle {
+            executor.runtime().spawn(sweep(Arc::downgrade(&registry), idle));
+        }
+        let loader = Loader::new(folders, Arc::clone(&executor), Arc::clone(&registry), settings.batches);
+        Loading { loader, options, faceres: None }.finish(registry, executor, settings)
     }
 
-    /// Runs every loaded network once on a grey image, so that the first request pays for no first-time cost and a
-    /// network that cannot run is found before it is needed.
+    /// Loads every network, runs it on grey images, and cuts the batches to the budgets; so that the first request pays for
+    /// no first-time cost, and a network that cannot run is found before it is needed.
     ///
     /// # Errors
-    /// A loaded network fails.
+    /// Weights that are present and cannot be used; a network that fails; a budget that is too small for one item; a
+    /// pinned network that does not run here.
     pub fn warm_up(&self) -> Result<()> {
-        let grey = |side: u32| [RgbImage::from_pixel(side, side, image::Rgb([128; 3]))];
-        let loaded = |answer: Result<()>| match answer {
-            Err(EngineError::Absent { .. }) => Ok(()),
-            other => other,
-        };
-        loaded(self.blazeface_short.run(|n| n.detect(&grey(n.input_size()), 0.5).map(drop)))?;
-        loaded(self.blazeface_full.run(|n| n.detect(&grey(n.input_size()), 0.5).map(drop)))?;
-        loaded(self.yolo.run(|n| n.detect(&grey(models::yolov10::INPUT_SIZE), 0.5, 1).map(drop)))?;
-        loaded(self.mtcnn.run(|n| n.detect(&grey(64)[0], &models::mtcnn::Config::default()).map(drop)))?;
-        for member in &self.members {
-            loaded(member.network.run(|n| n.embed(&grey(n.crop().side())).map(drop)))?;
+        self.registry.warm_up(self.settings.meter)?;
+        self.settings.pinned.iter().try_for_each(|name| self.registry.pin(name, true))
+    }
+
+    /// Every network that can run here.
+    pub fn networks(&self) -> Vec<NetworkReport> {
+        self.registry.reports()
+    }
+
+    /// Loads a network now.
+    ///
+    /// # Errors
+    /// [`EngineError::Unknown`]; damaged weights; no room.
+    pub fn load_network(&self, name: &str) -> Result<()> {
+        self.registry.load(name)
+    }
+
+    /// Unloads a network; whoever asks for it next loads it again.
+    ///
+    /// # Errors
+    /// [`EngineError::Unknown`], [`EngineError::Pinned`].
+    pub fn unload_network(&self, name: &str) -> Result<()> {
+        self.registry.unload(name)
+    }
+
+    /// Keeps a network loaded, or lets it go when it must.
+    ///
+    /// # Errors
+    /// As [`load_network`](Self::load_network).
+    pub fn pin_network(&self, name: &str, pinned: bool) -> Result<()> {
+        self.registry.pin(name, pinned)
+    }
+
+    /// What the networks may hold.
+    pub fn budgets(&self) -> Budgets {
+        self.registry.budgets()
+    }
+
+    /// Changes what a service's networks may hold; the batches follow at once.
+    ///
+    /// # Errors
+    /// [`EngineError::Budget`] if it would be too little for one item.
+    pub fn set_budget(&self, service: Service, bytes: usize) -> Result<()> {
+        self.registry.set_budget(service, bytes)
+    }
+
+    /// Whether the device answers; a network or an item that fails says nothing against it.
+    pub fn healthy(&self) -> bool {
+        self.executor.healthy()
+    }
+}
+
+/// Looks for networks that nobody uses, for as long as there are any.
+async fn sweep(registry: Weak<Registry>, idle: Duration) {
+    let mut ticks = tokio::time::interval((idle / 4).clamp(SWEEP.0, SWEEP.1));
+    loop {
+        ticks.tick().await;
+        match registry.upgrade() {
+            Some(registry) => registry.sweep(idle),
+            None => break,
         }
-        let crops = |n: &Liveness| n.crops().iter().map(|c| grey(c.side).to_vec()).collect::<Vec<_>>();
-        loaded(self.liveness.run(|n| n.score(&crops(n)).map(drop)))?;
-        loaded(self.age_gender.run(|n| n.estimate(&grey(n.side())).map(drop)))?;
-        loaded(self.authenticity.run(|n| n.score(&grey(n.side())).map(drop)))
     }
 }
 
 /// The engine on its way.
 struct Loading<'a> {
-    loader: Loader<'a>,
+    loader: Loader,
     options: &'a EngineOptions,
-    /// Two services use it; it is loaded once.
-    faceres: Option<(Arc<FaceRes>, ModelId)>,
+    /// Two services use it; it is one network.
+    faceres: Option<Network<FaceRes>>,
 }
 
 /// Why a network is not loaded that could be.
 const NOT_WANTED: &str = "its service was not chosen with --services";
 
 impl Loading<'_> {
-    fn finish(mut self) -> Result<Engine> {
-        let load = &self.loader;
-        let blazeface_short =
-            load.network("blazeface-short", |vb| BlazeFace::load(vb, blazeface::Config::short_range()))?;
-        let blazeface_full =
-            load.network("blazeface-full", |vb| BlazeFace::load(vb, blazeface::Config::full_range()))?;
-        let mtcnn = load.network("mtcnn", Mtcnn::load)?;
+    fn finish(mut self, registry: Arc<Registry>, executor: Arc<Executor>, settings: EngineSettings) -> Result<Engine> {
+        let detector = |name, config: fn() -> blazeface::Config| {
+            let build = move |r: &Reader| r.read(name, |vb| BlazeFace::load(vb, config()));
+            self.loader.network(name, &[name], &[Service::Mediapipe], detectors::input_side(name), build)
+        };
         Ok(Engine {
-            blazeface_short,
-            blazeface_full,
-            yolo: self.chosen(Service::Yolo, |this, c| this.loader.part(c.parts[0], |vb| YoloV10::load(vb, 1)))?,
-            mtcnn,
+            blazeface_short: detector("blazeface-short", blazeface::Config::short_range)?,
+            blazeface_full: detector("blazeface-full", blazeface::Config::full_range)?,
+            mtcnn: self
+                .loader
+                .network("mtcnn", &["mtcnn"], &[Service::Mtcnn], (), |r: &Reader| r.read("mtcnn", Mtcnn::load))?,
+            yolo: self.yolo()?,
             members: self.members()?,
-            liveness: self.chosen(Service::Antispoof, |this, c| this.liveness(c))?,
-            age_gender: self.chosen(Service::GenderAge, |this, c| this.age_gender(c))?,
-            authenticity: self.chosen(Service::Deepfake, |this, c| this.authenticity(c))?,
+            liveness: self.liveness()?,
+            age_gender: self.age_gender()?,
+            authenticity: self.authenticity()?,
+            registry,
+            executor,
+            settings,
         })
     }
 
-    /// The network that answers for `service`, if the service runs and there is one.
-    fn chosen<T>(
-        &mut self,
-        service: Service,
-        load: impl FnOnce(&mut Self, Candidate) -> Result<(T, ModelId)>,
-    ) -> Result<Network<T>> {
+    /// The candidate that answers for `service`; `Err` within is the reason why none does.
+    fn chosen(&self, service: Service) -> Result<std::result::Result<Candidate, String>> {
         // A detector may be asked for by any service.
         if service != Service::Yolo && !self.options.services.contains(&service) {
-            return Ok(Network::absent(service.as_str(), NOT_WANTED.to_owned()));
+            return Ok(Err(NOT_WANTED.to_owned()));
         }
-        match selection::choose(service, self.loader.folders, &self.options.selection)? {
-            Ok(candidate) => load(self, candidate).map(|(model, id)| Network::ready(candidate.name, model, id)),
-            Err(reason) => Ok(Network::absent(service.as_str(), reason)),
-        }
+        selection::choose(service, self.loader.folders(), &self.options.selection)
+    }
+
+    fn yolo(&self) -> Result<Network<YoloV10>> {
+        let name = match self.chosen(Service::Yolo)? {
+            Ok(candidate) => candidate.parts[0],
+            Err(reason) => return Ok(Network::absent("yolo", reason)),
+        };
+        let build = move |r: &Reader| r.read(name, |vb| YoloV10::load(vb, 1));
+        self.loader.network(name, &[name], &[Service::Yolo], detectors::input_side(name), build)
     }
 
     fn members(&mut self) -> Result<Vec<Member>> {
         if !self.options.services.contains(&Service::Recognition) {
-            return Ok(vec![Member { network: Network::absent("recognition", NOT_WANTED.to_owned()), weight: 1.0 }]);
+            let network = Embedding::Own(Network::absent("recognition", NOT_WANTED.to_owned()));
+            return Ok(vec![Member { network, weight: 1.0 }]);
         }
         let selection = &self.options.selection;
-        let ensemble = Ensemble::choose(self.loader.folders, selection);
+        let ensemble = Ensemble::choose(self.loader.folders(), selection);
         let mut members = Vec::with_capacity(ensemble.members().len());
         for (name, weight) in ensemble.members() {
             let Some(name) = EMBEDDERS.into_iter().find(|known| known == name) else {
@@ -174,62 +281,84 @@ impl Loading<'_> {
                     format!("no network \"{name}\" embeds faces; --ensemble can name {}", EMBEDDERS.join(", "));
                 return Err(EngineError::Selection { reason });
             };
-            let loaded = match name {
-                "faceres" => self.faceres().map(|(model, id)| (Embedder::FaceRes(model), id)),
-                _ => self.loader.part(name, |vb| Embedder::load(name, vb)),
-            };
-            let network = match loaded {
-                Ok((model, id)) => Network::ready(name, model, id),
-                Err(EngineError::Absent { reason, .. }) if selection.ensemble.is_some() => {
-                    return Err(EngineError::Selection { reason: format!("{name} is in the ensemble: {reason}") });
+            let network = match name {
+                "faceres" => Embedding::FaceRes(self.faceres()?),
+                _ => {
+                    let build = move |r: &Reader| r.read(name, |vb| Embedder::load(name, vb));
+                    let crop = FaceCrop::of(name);
+                    Embedding::Own(self.loader.network(name, &[name], &[Service::Recognition], crop, build)?)
                 }
-                Err(EngineError::Absent { reason, .. }) => Network::absent(name, reason),
-                Err(other) => return Err(other),
             };
+            if let (Err(EngineError::Absent { reason, .. }), true) = (network.id(), selection.ensemble.is_some()) {
+                return Err(EngineError::Selection { reason: format!("{name} is in the ensemble: {reason}") });
+            }
             members.push(Member { network, weight: *weight });
         }
         Ok(members)
     }
 
-    fn faceres(&mut self) -> Result<(Arc<FaceRes>, ModelId)> {
-        if let Some(loaded) = &self.faceres {
-            return Ok(loaded.clone());
+    fn faceres(&mut self) -> Result<Network<FaceRes>> {
+        if let Some(network) = &self.faceres {
+            return Ok(network.clone());
         }
-        let (model, id) = self.loader.part("faceres", FaceRes::load)?;
-        Ok(self.faceres.insert((Arc::new(model), id)).clone())
+        let users = [Service::Recognition, Service::GenderAge];
+        let services: Vec<Service> = users.into_iter().filter(|s| self.options.services.contains(s)).collect();
+        let build = |r: &Reader| r.read("faceres", FaceRes::load);
+        let network = self.loader.network("faceres", &["faceres"], &services, (), build)?;
+        Ok(self.faceres.insert(network).clone())
     }
 
-    fn liveness(&mut self, candidate: Candidate) -> Result<(Liveness, ModelId)> {
-        let load = &self.loader;
-        match candidate.name {
-            "anti-spoof-mn3" => load.part(candidate.name, |vb| Mn3::load(vb).map(Liveness::Mn3)),
-            "face-antispoofing" => {
-                load.part(candidate.name, |vb| FaceAntiSpoofing::load(vb).map(Liveness::FaceAntiSpoofing))
+    fn liveness(&self) -> Result<Network<Liveness>> {
+        let Candidate { name, parts } = match self.chosen(Service::Antispoof)? {
+            Ok(candidate) => candidate,
+            Err(reason) => return Ok(Network::absent("antispoof", reason)),
+        };
+        let spec = match name {
+            "anti-spoof-mn3" => LivenessSpec::mn3(),
+            "face-antispoofing" => LivenessSpec::tree(),
+            _ => LivenessSpec::minifasnet(parts.iter().map(|part| minifasnet_config(part))),
+        };
+        let build = move |r: &Reader| {
+            Ok(match name {
+                "anti-spoof-mn3" => Liveness::Mn3(r.read(name, Mn3::load)?),
+                "face-antispoofing" => Liveness::FaceAntiSpoofing(r.read(name, FaceAntiSpoofing::load)?),
+                _ => {
+                    let part = |part: &&'static str| r.read(part, |vb| MiniFasNet::load(vb, minifasnet_config(part)));
+                    Liveness::MiniFasNet(parts.iter().map(part).collect::<Result<_>>()?)
+                }
+            })
+        };
+        self.loader.network(name, parts, &[Service::Antispoof], spec, build)
+    }
+
+    fn age_gender(&mut self) -> Result<AgeGender> {
+        let name = match self.chosen(Service::GenderAge)? {
+            Ok(Candidate { name: "faceres", .. }) => return self.faceres().map(AgeGender::FaceRes),
+            Ok(candidate) => candidate.name,
+            Err(reason) => return Ok(AgeGender::FaceRes(Network::absent("gender_age", reason))),
+        };
+        let build = move |r: &Reader| r.read(name, GenderAgeNet::load);
+        Ok(AgeGender::GenderAge(self.loader.network(name, &[name], &[Service::GenderAge], (), build)?))
+    }
+
+    fn authenticity(&self) -> Result<Network<Authenticity>> {
+        let name = match self.chosen(Service::Deepfake)? {
+            Ok(candidate) => candidate.name,
+            Err(reason) => return Ok(Network::absent("deepfake", reason)),
+        };
+        let kind = match name {
+            "vit-deepfake" => AuthenticityKind::ViT,
+            _ => AuthenticityKind::EfficientNetLite,
+        };
+        let build = move |r: &Reader| match kind {
+            AuthenticityKind::ViT => {
+                r.read(name, |vb| ViT::load(vb, vit::Config::base_patch16_224(2))).map(Authenticity::ViT)
             }
-            _ => {
-                let parts = candidate
-                    .parts
-                    .iter()
-                    .map(|&part| load.part(part, |vb| MiniFasNet::load(vb, minifasnet_config(part))));
-                let parts = parts.collect::<Result<Vec<_>>>()?;
-                let id = joint_id(candidate.name, parts.iter().map(|(_, id)| id));
-                Ok((Liveness::MiniFasNet(parts.into_iter().map(|(model, _)| model).collect()), id))
+            AuthenticityKind::EfficientNetLite => {
+                r.read(name, EfficientNetLite::load).map(Authenticity::EfficientNetLite)
             }
-        }
-    }
-
-    fn age_gender(&mut self, candidate: Candidate) -> Result<(AgeGender, ModelId)> {
-        match candidate.name {
-            "faceres" => self.faceres().map(|(model, id)| (AgeGender::FaceRes(model), id)),
-            _ => self.loader.part(candidate.name, |vb| GenderAgeNet::load(vb).map(AgeGender::GenderAge)),
-        }
-    }
-
-    fn authenticity(&mut self, candidate: Candidate) -> Result<(Authenticity, ModelId)> {
-        self.loader.part(candidate.name, |vb| match candidate.name {
-            "vit-deepfake" => ViT::load(vb, vit::Config::base_patch16_224(2)).map(Authenticity::ViT),
-            _ => EfficientNetLite::load(vb).map(Authenticity::EfficientNetLite),
-        })
+        };
+        self.loader.network(name, &[name], &[Service::Deepfake], kind, build)
     }
 }
 
@@ -241,17 +370,4 @@ const fn minifasnet_config(part: &str) -> minifasnet::Config {
         b"minifasnet-v2se-bin" => minifasnet::Config::v2_se(2),
         _ => minifasnet::Config::v2_se(3),
     }
-}
-
-/// Digits of each part's version in the version of networks that answer together.
-const PART_DIGITS: usize = 4;
-
-/// The id of networks that answer together: its version is made of theirs, so that it changes when any of them does.
-pub fn joint_id<'a>(name: &str, parts: impl IntoIterator<Item = &'a ModelId>) -> ModelId {
-    let parts: Vec<&ModelId> = parts.into_iter().collect();
-    if let [only] = parts[..] {
-        return only.clone();
-    }
-    let versions: Vec<_> = parts.iter().map(|id| id.version().get(..PART_DIGITS).unwrap_or(id.version())).collect();
-    ModelId::new(name, versions.join("-"))
 }

@@ -4,6 +4,8 @@ use facesocial_models::{FaceAntiSpoofing, MiniFasNet, Mn3, Result, face_antispoo
 use facesocial_types::BBox;
 use image::RgbImage;
 
+use crate::{detectors::grey, network::Task};
+
 /// A network, or two that answer together, for passive liveness.
 pub enum Liveness {
     /// The FaceAntiSpoofing tree.
@@ -44,28 +46,57 @@ impl LivenessCrop {
 /// How much larger than the face box the tree's crop is: on the development crops the bare box gave AUC 0.934, this 0.977.
 const TREE_CROP: f32 = 1.2;
 
-impl Liveness {
-    /// What it looks at: one crop for each network.
-    pub fn crops(&self) -> Vec<LivenessCrop> {
-        match self {
-            Self::FaceAntiSpoofing(_) => {
-                vec![LivenessCrop { area: Area::Scaled(TREE_CROP), side: face_antispoofing::INPUT_SIZE, smooth: true }]
-            }
-            Self::MiniFasNet(networks) => networks
-                .iter()
-                .map(|n| {
-                    let config = n.config();
-                    LivenessCrop { area: Area::MiniFasNet(config.crop), side: config.input_size, smooth: false }
-                })
-                .collect(),
-            // The authors cut out the detector's box as it is.
-            Self::Mn3(_) => {
-                vec![LivenessCrop { area: Area::Scaled(1.0), side: mobilenetv3::INPUT_SIZE, smooth: true }]
-            }
-        }
+/// What must be known of liveness networks to prepare crops and to read scores.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LivenessSpec {
+    /// One crop for each network.
+    pub crops: Vec<LivenessCrop>,
+    /// Whether the score is the tree's likeness to an attack on an open scale; otherwise it is the probability of a live
+    /// face.
+    pub tree: bool,
+}
+
+impl LivenessSpec {
+    /// What the FaceAntiSpoofing tree looks at.
+    pub(crate) fn tree() -> Self {
+        let crop = LivenessCrop { area: Area::Scaled(TREE_CROP), side: face_antispoofing::INPUT_SIZE, smooth: true };
+        Self { crops: vec![crop], tree: true }
     }
 
-    /// One raw score per face; `crops[i]` are all faces' crops of the kind `self.crops()[i]`.
+    /// What MN3 looks at: its authors cut out the detector's box as it is.
+    pub(crate) fn mn3() -> Self {
+        let crop = LivenessCrop { area: Area::Scaled(1.0), side: mobilenetv3::INPUT_SIZE, smooth: true };
+        Self { crops: vec![crop], tree: false }
+    }
+
+    /// What MiniFASNets look at.
+    pub(crate) fn minifasnet(configs: impl IntoIterator<Item = minifasnet::Config>) -> Self {
+        let crop =
+            |c: minifasnet::Config| LivenessCrop { area: Area::MiniFasNet(c.crop), side: c.input_size, smooth: false };
+        Self { crops: configs.into_iter().map(crop).collect(), tree: false }
+    }
+}
+
+impl Task for Liveness {
+    /// The crops of one face, of the kinds of [`LivenessSpec::crops`].
+    type Item = Vec<RgbImage>;
+    type Output = f32;
+    type Spec = LivenessSpec;
+
+    fn forward(&self, faces: &[Vec<RgbImage>]) -> Result<Vec<f32>> {
+        let kinds = faces.first().map_or(0, Vec::len);
+        let of_kind = |kind: usize| faces.iter().filter_map(|crops| crops.get(kind).cloned()).collect();
+        self.score(&(0..kinds).map(of_kind).collect::<Vec<_>>())
+    }
+
+    fn grey(spec: &LivenessSpec) -> Vec<RgbImage> {
+        spec.crops.iter().map(|crop| grey(crop.side, crop.side)).collect()
+    }
+}
+
+impl Liveness {
+    /// One raw score per face; `crops[i]` are all faces' crops of the kind
+    /// [`LivenessSpec::crops`]`[i]`.
     ///
     /// For the tree it is the likeness to an attack on an open scale, for the others the probability of a live face.
     ///

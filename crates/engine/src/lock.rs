@@ -1,6 +1,6 @@
 //! `weights.lock`: which weights belong to this version, with their digests.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use serde::Deserialize;
 
@@ -42,8 +42,9 @@ impl WeightsLock {
     /// [`EngineError::NoLock`] or [`EngineError::BadLock`].
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(LOCK_FILE);
-        let text = fs::read_to_string(&path).map_err(|source| EngineError::NoLock { path: path.clone(), source })?;
-        toml::from_str(&text).map_err(|source| EngineError::BadLock { path, source })
+        let missing = |source| EngineError::NoLock { path: path.clone(), source: Arc::new(source) };
+        let text = fs::read_to_string(&path).map_err(missing)?;
+        toml::from_str(&text).map_err(|source| EngineError::BadLock { path, source: Arc::new(source) })
     }
 
     /// The entry called `name`.

@@ -1,91 +1,135 @@
-//! One network that is loaded, or the reason why it is not.
+//! One network: its line, its weights when they are in memory, or the reason why it cannot run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+use std::time::{Duration, Instant};
 
-use candle::{DType, Device};
-use candle_nn::VarBuilder;
-use facesocial_models::{ModelError, Weights};
-use facesocial_types::ModelId;
+use facesocial_types::{ModelId, Service};
+use rayon::prelude::*;
 
 use crate::{
+    batch::{
+        BatchLimits, BatchStats, Batcher, Pending,
+        attempt::{guarded, in_halves},
+    },
+    caller::Caller,
     error::{EngineError, Result},
-    folders::{Folders, Found},
-    selection::bring,
+    executor::{Executor, on_pool},
+    memory::{Footprint, Meter},
+    registry::{Managed, NetworkReport, Registry},
 };
 
-/// Digits of a digest that tell versions apart; the whole digest is checked when the file is read.
-const VERSION_DIGITS: usize = 8;
-/// Whether weights that nobody trained are run: only in builds made for tests.
-const RUNS_UNTRAINED: bool = cfg!(feature = "untrained");
+/// What a network computes.
+pub trait Task: Send + Sync + Sized + 'static {
+    /// One of what it looks at.
+    type Item: Send + Sync + 'static;
+    /// What it says of it.
+    type Output: Send + 'static;
+    /// What must be known to prepare items, known without the weights.
+    type Spec: Clone + Send + Sync + 'static;
 
-/// A network by its name in the lock file, or several that answer together.
-pub struct Network<T> {
-    name: &'static str,
-    state: State<T>,
+    /// Answers for each item, in their order.
+    ///
+    /// # Errors
+    /// The network fails.
+    fn forward(&self, items: &[Self::Item]) -> facesocial_models::Result<Vec<Self::Output>>;
+
+    /// An item that shows nothing, for measuring.
+    fn grey(spec: &Self::Spec) -> Self::Item;
 }
 
-enum State<T> {
-    Ready { model: T, id: ModelId },
+/// A network by its name in the lock file, or several that answer together.
+pub struct Network<M: Task> {
+    name: &'static str,
+    state: State<M>,
+}
+
+enum State<M: Task> {
+    Present(Arc<Present<M>>),
     Absent { reason: String },
 }
 
-/// Reads weights for [`Network`]s.
-pub(crate) struct Loader<'a> {
-    pub folders: &'a Folders,
-    pub device: &'a Device,
-}
-
-impl Loader<'_> {
-    /// One network with its version.
-    ///
-    /// # Errors
-    /// [`EngineError::Absent`] without weights; [`EngineError::Load`] if they are damaged or belong to another version
-    /// of the code; [`EngineError::Untrained`].
-    pub fn part<T>(
-        &self,
-        name: &'static str,
-        build: impl FnOnce(VarBuilder<'static>) -> facesocial_models::Result<T>,
-    ) -> Result<(T, ModelId)> {
-        let absent =
-            || EngineError::Absent { network: name, reason: format!("its weights are missing; {}", bring(name)) };
-        let Found { locked, path } = self.folders.find(name).ok_or_else(absent)?;
-        check_trained(name, locked.untrained, RUNS_UNTRAINED)?;
-        let load = || {
-            let weights = Weights::open(&path, Some(&locked.sha256))?;
-            let model = build(weights.var_builder(DType::F32, self.device))?;
-            weights.finish()?;
-            Ok(model)
+impl<M: Task> Clone for Network<M> {
+    /// The same network.
+    fn clone(&self) -> Self {
+        let state = match &self.state {
+            State::Present(present) => State::Present(Arc::clone(present)),
+            State::Absent { reason } => State::Absent { reason: reason.clone() },
         };
-        let model = load().map_err(|source: ModelError| EngineError::Load { network: name, source })?;
-        let version = locked.sha256.get(..VERSION_DIGITS).unwrap_or(&locked.sha256);
-        Ok((model, ModelId::new(name, version)))
+        Self { name: self.name, state }
     }
+}
 
-    /// A network whose absence is no error.
-    ///
-    /// # Errors
-    /// As [`part`](Self::part), but for [`EngineError::Absent`].
-    pub fn network<T>(
-        &self,
+struct Present<M: Task> {
+    resident: Arc<Resident<M>>,
+    batcher: Batcher<M::Item, M::Output>,
+    executor: Arc<Executor>,
+}
+
+/// How a network is built.
+pub(crate) struct Recipe<M: Task> {
+    pub id: ModelId,
+    pub services: Vec<Service>,
+    pub spec: M::Spec,
+    /// Bytes of the weights, from their number.
+    pub weights: usize,
+    pub load: Box<dyn Fn() -> Result<M> + Send + Sync>,
+}
+
+/// A network's weights, in memory or not.
+struct Resident<M: Task> {
+    name: &'static str,
+    recipe: Recipe<M>,
+    registry: Weak<Registry>,
+    model: Mutex<Option<Arc<M>>>,
+    footprint: Mutex<Footprint>,
+    began: Instant,
+    loaded: AtomicBool,
+    pinned: AtomicBool,
+    loads: AtomicU64,
+    /// Milliseconds from `began` to the last use, and one more; 0: never.
+    last_used: AtomicU64,
+}
+
+impl<M: Task> Network<M> {
+    /// A network that can be loaded. It is not loaded before it is asked for.
+    pub(crate) fn present(
         name: &'static str,
-        build: impl FnOnce(VarBuilder<'static>) -> facesocial_models::Result<T>,
-    ) -> Result<Network<T>> {
-        match self.part(name, build) {
-            Ok((model, id)) => Ok(Network::ready(name, model, id)),
-            Err(EngineError::Absent { reason, .. }) => Ok(Network::absent(name, reason)),
-            Err(other) => Err(other),
-        }
-    }
-}
-
-fn check_trained(network: &'static str, untrained: bool, runs_untrained: bool) -> Result<()> {
-    if untrained && !runs_untrained { Err(EngineError::Untrained { network }) } else { Ok(()) }
-}
-
-impl<T> Network<T> {
-    /// A loaded network.
-    pub(crate) const fn ready(name: &'static str, model: T, id: ModelId) -> Self {
-        Self { name, state: State::Ready { model, id } }
+        recipe: Recipe<M>,
+        registry: &Arc<Registry>,
+        executor: &Arc<Executor>,
+        limits: BatchLimits,
+    ) -> Self {
+        let resident = Arc::new(Resident {
+            name,
+            footprint: Mutex::new(Footprint { weights: recipe.weights, batches: Vec::new() }),
+            recipe,
+            registry: Arc::downgrade(registry),
+            model: Mutex::new(None),
+            began: Instant::now(),
+            loaded: AtomicBool::new(false),
+            pinned: AtomicBool::new(false),
+            loads: AtomicU64::new(0),
+            last_used: AtomicU64::new(0),
+        });
+        let (owned, device) = (Arc::clone(&resident), Arc::clone(executor));
+        let run = move |items: Vec<M::Item>| {
+            let (resident, device) = (Arc::clone(&owned), Arc::clone(&device));
+            async move {
+                let (count, parts) = (items.len(), device.parts());
+                let answers = device.run(move || resident.forward(&items, parts)).await;
+                let answers = answers
+                    .unwrap_or_else(|| (0..count).map(|_| Err(EngineError::Panicked { network: name })).collect());
+                device.note(answers.iter().map(|a| a.as_ref().err()));
+                answers
+            }
+        };
+        let batcher = Batcher::spawn(name, executor.runtime(), Arc::clone(executor.slots()), limits, run);
+        let present = Arc::new(Present { resident, batcher, executor: Arc::clone(executor) });
+        registry.add(&present);
+        Self { name, state: State::Present(present) }
     }
 
     /// A network that was not asked for or has no weights.
@@ -93,55 +137,227 @@ impl<T> Network<T> {
         Self { name, state: State::Absent { reason } }
     }
 
+    fn get(&self) -> Result<&Present<M>> {
+        match &self.state {
+            State::Present(present) => Ok(present),
+            State::Absent { reason } => Err(EngineError::Absent { network: self.name, reason: reason.clone() }),
+        }
+    }
+
     /// The network's id.
     ///
     /// # Errors
     /// [`EngineError::Absent`] with the sentence that says how to bring the weights.
     pub fn id(&self) -> Result<&ModelId> {
-        self.get().map(|(_, id)| id)
+        self.get().map(|present| &present.resident.recipe.id)
     }
 
-    /// The network and its id, to ask what it looks at.
+    /// How its items are prepared.
     ///
     /// # Errors
     /// As [`id`](Self::id).
-    pub fn get(&self) -> Result<(&T, &ModelId)> {
-        match &self.state {
-            State::Ready { model, id } => Ok((model, id)),
-            State::Absent { reason } => Err(EngineError::Absent { network: self.name, reason: reason.clone() }),
-        }
+    pub fn spec(&self) -> Result<&M::Spec> {
+        self.get().map(|present| &present.resident.recipe.spec)
     }
 
-    /// Runs `f` on the network. A panic inside is caught and becomes an error: one photo must not end the process.
+    /// Puts items into the network's line, to be run together with those of others.
     ///
     /// # Errors
-    /// [`EngineError::Absent`], [`EngineError::Run`] or [`EngineError::Panicked`].
-    pub fn run<R>(&self, f: impl FnOnce(&T) -> facesocial_models::Result<R>) -> Result<R> {
-        let network = self.name;
-        let (model, _) = self.get()?;
-        // Networks are immutable values, so nothing can be left half-changed behind the unwinding.
-        match catch_unwind(AssertUnwindSafe(|| f(model))) {
-            Ok(answer) => answer.map_err(|source| EngineError::Run { network, source }),
-            Err(_) => Err(EngineError::Panicked { network }),
-        }
+    /// [`EngineError::Absent`], or the line is full, or nobody waits.
+    pub fn submit(&self, caller: &Caller, items: Vec<M::Item>) -> Result<Pending<M::Output>> {
+        self.get()?.batcher.submit(caller, items)
+    }
+
+    /// Runs `f` on the network when the device has a place, and waits for it. For what cannot share a batch. A panic inside
+    /// is caught and becomes an error: one photo must not end the process.
+    ///
+    /// # Errors
+    /// [`EngineError::Absent`]; it cannot be loaded; it fails; nobody waits any more when its turn comes.
+    pub fn run<R: Send>(
+        &self,
+        caller: &Caller,
+        f: impl FnOnce(&M) -> facesocial_models::Result<R> + Send,
+    ) -> Result<R> {
+        let present = self.get()?;
+        caller.check()?;
+        let _slot = present.executor.slot()?;
+        caller.check()?;
+        let answer = on_pool(|| {
+            let model = present.resident.model()?;
+            guarded(self.name, || f(&model))
+        });
+        present.executor.note(std::iter::once(answer.as_ref().err()));
+        answer
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn untrained_weights_run_only_where_tests_ask_for_them() {
-        assert!(matches!(check_trained("x", true, false), Err(EngineError::Untrained { network: "x" })));
-        assert!(check_trained("x", true, true).is_ok());
-        assert!(check_trained("x", false, false).is_ok());
+impl<M: Task> Resident<M> {
+    /// The weights; loads them if they are not in memory. Whoever comes meanwhile waits for the same load.
+    fn model(&self) -> Result<Arc<M>> {
+        let mut slot = self.slot();
+        let model = match &*slot {
+            Some(model) => Arc::clone(model),
+            None => Arc::clone(slot.insert(self.read()?)),
+        };
+        self.touch();
+        Ok(model)
     }
 
-    #[test]
-    fn a_panic_inside_becomes_an_error() {
-        let network = Network::ready("x", (), ModelId::new("x", "0"));
-        let answer = network.run(|()| -> facesocial_models::Result<()> { panic!("a fault in a network") });
-        assert!(matches!(answer, Err(EngineError::Panicked { network: "x" })));
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<M>>> {
+        // A panic while loading leaves the place empty, which is right.
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> Result<Arc<M>> {
+        let load = || {
+            let model = Arc::new((self.recipe.load)()?);
+            self.loads.fetch_add(1, Ordering::Relaxed);
+            self.loaded.store(true, Ordering::Relaxed);
+            Ok(model)
+        };
+        match self.registry.upgrade() {
+            Some(registry) => registry.with_room(self.name, self.footprint().least(), load),
+            None => load(),
+        }
+    }
+
+    fn touch(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_used.store(now.saturating_add(1), Ordering::Relaxed);
+    }
+
+    fn last_used(&self) -> Option<Instant> {
+        let at = self.last_used.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.began + Duration::from_millis(at))
+    }
+
+    fn footprint(&self) -> Footprint {
+        self.footprint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Answers for all items, in `parts` side by side.
+    fn forward(&self, items: &[M::Item], parts: usize) -> Vec<Result<M::Output>> {
+        let model = match self.model() {
+            Ok(model) => model,
+            Err(error) => return items.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let answers: Vec<_> = if parts > 1 && items.len() > 1 {
+            let part = |items: &[M::Item]| in_halves(self.name, items, &|items: &[M::Item]| model.forward(items));
+            items.par_chunks(items.len().div_ceil(parts)).flat_map_iter(part).collect()
+        } else {
+            in_halves(self.name, items, &|items: &[M::Item]| model.forward(items))
+        };
+        if answers.iter().any(|a| matches!(a, Err(EngineError::OutOfMemory { .. }))) {
+            drop(model);
+            self.forget(&mut self.slot());
+        }
+        answers
+    }
+
+    fn forget(&self, slot: &mut Option<Arc<M>>) {
+        *slot = None;
+        self.loaded.store(false, Ordering::Relaxed);
+    }
+}
+
+impl<M: Task> Managed for Present<M> {
+    fn name(&self) -> &'static str {
+        self.resident.name
+    }
+
+    fn service(&self) -> Service {
+        self.resident.recipe.services.first().copied().unwrap_or(Service::Mediapipe)
+    }
+
+    fn report(&self) -> NetworkReport {
+        let resident = &self.resident;
+        NetworkReport {
+            id: resident.recipe.id.clone(),
+            services: resident.recipe.services.clone(),
+            loaded: self.loaded(),
+            pinned: self.pinned(),
+            loads: resident.loads.load(Ordering::Relaxed),
+            idle: resident.last_used().map(|used| used.elapsed()),
+            footprint: resident.footprint(),
+            batches: self.stats(),
+        }
+    }
+
+    fn footprint(&self) -> Footprint {
+        self.resident.footprint()
+    }
+
+    fn loaded(&self) -> bool {
+        self.resident.loaded.load(Ordering::Relaxed)
+    }
+
+    fn pinned(&self) -> bool {
+        self.resident.pinned.load(Ordering::Relaxed)
+    }
+
+    fn pin(&self, pinned: bool) {
+        self.resident.pinned.store(pinned, Ordering::Relaxed);
+    }
+
+    fn last_used(&self) -> Option<Instant> {
+        self.resident.last_used()
+    }
+
+    fn load(&self) -> Result<()> {
+        on_pool(|| self.resident.model().map(drop))
+    }
+
+    fn measure(&self, meter: Option<Meter>, sizes: &[usize]) -> Result<()> {
+        let (resident, parts) = (&self.resident, self.executor.parts());
+        let around = |f: &mut (dyn FnMut() -> Result<()> + Send)| match meter {
+            Some(meter) => {
+                let (done, rise) = meter.around(f);
+                done.map(|()| Some(rise))
+            }
+            None => f().map(|()| None),
+        };
+        let loaded = around(&mut || on_pool(|| resident.model().map(drop)))?;
+        let mut batches = Vec::new();
+        for &size in sizes {
+            let items: Vec<M::Item> = (0..size).map(|_| M::grey(&resident.recipe.spec)).collect();
+            let run = &mut || on_pool(|| resident.forward(&items, parts)).into_iter().try_for_each(|a| a.map(drop));
+            if let Some(rise) = around(run)? {
+                batches.push((size, rise.peak));
+            }
+        }
+        let mut footprint = resident.footprint.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rise) = loaded.filter(|rise| rise.kept > 0) {
+            footprint.weights = rise.kept;
+        }
+        footprint.batches = batches;
+        Ok(())
+    }
+
+    fn unload(&self) {
+        self.resident.forget(&mut self.resident.slot());
+    }
+
+    fn unload_if_idle(&self) -> Option<usize> {
+        // Locked: it is being loaded or taken for a batch.
+        let mut slot = match self.resident.model.try_lock() {
+            Ok(slot) => slot,
+            Err(TryLockError::Poisoned(slot)) => slot.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let idle = slot.as_ref().is_some_and(|model| Arc::strong_count(model) == 1);
+        idle.then(|| {
+            self.resident.forget(&mut slot);
+            self.resident.footprint().least()
+        })
+    }
+
+    fn set_max_batch(&self, max_batch: usize) {
+        self.batcher.set_max_batch(max_batch);
+    }
+}
+
+impl<M: Task> Present<M> {
+    fn stats(&self) -> BatchStats {
+        self.batcher.stats()
     }
 }

@@ -110,7 +110,7 @@ pub fn plan(folders: &Folders, selection: &Selection) -> Result<Vec<(Service, Pl
         None => Ok(names.iter().map(|n| (*n).to_owned()).collect()),
         Some(name) => Err(format!("{name} has no weights here; {}", bring(name))),
     };
-    let answer = |service: Service| {
+    let answer = |service: Service| -> Result<Planned> {
         Ok(match service {
             Service::Mediapipe => fixed(&["blazeface-short", "blazeface-full"]),
             Service::Mtcnn => fixed(&["mtcnn"]),

@@ -78,6 +78,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Side of the square input in pixels.
+    pub const fn input_size(&self) -> u32 {
+        self.input_size
+    }
+
     /// Short range, 128 x 128, 896 anchors.
     pub const fn short_range() -> Self {
         Self {

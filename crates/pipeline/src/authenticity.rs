@@ -1,11 +1,11 @@
 //! Photograph or fake.
 
-use facesocial_engine::{Authenticity, Engine};
+use facesocial_engine::{AuthenticityKind, Pending};
 use facesocial_imaging::{self as imaging, Sampling};
 use facesocial_types::{Deepfake, DeepfakeDecision, Face, Outcome};
 use image::RgbImage;
 
-use crate::batch::{failed, over_faces};
+use crate::batch::{Begun, Call, failed, whole};
 
 /// How a network's raw score becomes a probability and a decision.
 #[derive(Debug, Clone, Copy)]
@@ -29,30 +29,41 @@ const EFFICIENTNET_LITE: Calibration =
 /// The network's own softmax; what it is worth on the photos of a place must be measured there.
 const VIT: Calibration = Calibration { curve: None, fake: 0.7, real: 0.3, min_height: 0.0 };
 
+/// Cuts the crops and hands them to the network.
+pub(crate) fn begin(call: Call<'_>, image: &RgbImage, faces: &[Face]) -> Begun<Pending<f32>> {
+    let network = &call.engine.authenticity;
+    let kind = match network.spec() {
+        Ok(kind) => *kind,
+        Err(error) => return Begun::new(vec![Some(()); faces.len()], |_| Err(error)),
+    };
+    let sampling = match kind {
+        AuthenticityKind::EfficientNetLite => Sampling::Box,
+        AuthenticityKind::ViT => Sampling::Area,
+    };
+    let side = kind.side();
+    let crop = |face: &Face| {
+        let area = kind.area(&face.bbox, image.width(), image.height());
+        imaging::crop_resize(image, &area, side, side, [0; 3], sampling)
+    };
+    Begun::new(whole(faces, crop), |crops| network.submit(call.caller, crops))
+}
+
 /// One answer per face, in order.
-pub(crate) fn assess(engine: &Engine, image: &RgbImage, faces: &[Face]) -> Vec<Outcome<Deepfake>> {
-    let (network, model) = match engine.authenticity.get() {
-        Ok(found) => found,
-        Err(e) => return faces.iter().map(|_| failed(&e)).collect(),
+pub(crate) fn finish(call: Call<'_>, begun: Begun<Pending<f32>>, faces: &[Face]) -> Vec<Outcome<Deepfake>> {
+    let network = &call.engine.authenticity;
+    let (model, kind) = match (network.id(), network.spec()) {
+        (Ok(model), Ok(kind)) => (model, kind),
+        (Err(error), _) | (_, Err(error)) => return faces.iter().map(|_| failed(&error)).collect(),
     };
-    let (calibration, sampling) = match network {
-        Authenticity::EfficientNetLite(_) => (EFFICIENTNET_LITE, Sampling::Box),
-        Authenticity::ViT(_) => (VIT, Sampling::Area),
+    let calibration = match kind {
+        AuthenticityKind::EfficientNetLite => EFFICIENTNET_LITE,
+        AuthenticityKind::ViT => VIT,
     };
-    let side = network.side();
-    over_faces(
-        faces,
-        |face| {
-            let area = network.area(&face.bbox, image.width(), image.height());
-            Some(imaging::crop_resize(image, &area, side, side, [0; 3], sampling))
-        },
-        |crops| engine.authenticity.run(|n| n.score(crops)),
-        |face, raw| {
-            let score = calibration.probability(raw);
-            let decision = calibration.decide(score, face.bbox.height);
-            Outcome::Done(Deepfake { model: model.clone(), score, decision })
-        },
-    )
+    begun.finish(Pending::wait, |index, raw| {
+        let score = calibration.probability(raw);
+        let decision = calibration.decide(score, faces[index].bbox.height);
+        Outcome::Done(Deepfake { model: model.clone(), score, decision })
+    })
 }
 
 impl Calibration {

@@ -1,35 +1,64 @@
-//! One forward pass over the faces that have a crop, the answers put back in the order of the faces.
+//! One analysis over all faces of a photo: crops handed to a network's line, answers put back in the order of the faces.
 
-use facesocial_engine::EngineError;
+use facesocial_engine::{Caller, Engine, EngineError, on_pool};
 use facesocial_types::{Face, Outcome};
 use image::RgbImage;
+use rayon::prelude::*;
 
 /// Sentence for a face that cannot be aligned.
 pub(crate) const NO_LANDMARKS: &str = "no landmarks were found on this face, so it cannot be aligned";
 
-/// Crops each face, runs `forward` once over the crops, and gives one outcome per face.
-pub(crate) fn over_faces<T, U>(
-    faces: &[Face],
-    crop: impl Fn(&Face) -> Option<RgbImage>,
-    forward: impl FnOnce(&[RgbImage]) -> Result<Vec<T>, EngineError>,
-    answer: impl Fn(&Face, T) -> Outcome<U>,
-) -> Vec<Outcome<U>> {
-    let crops: Vec<Option<RgbImage>> = faces.iter().map(crop).collect();
-    let present: Vec<bool> = crops.iter().map(Option::is_some).collect();
-    let crops: Vec<RgbImage> = crops.into_iter().flatten().collect();
-    let answers = if crops.is_empty() { Ok(Vec::new()) } else { forward(&crops) };
-    let mut answers = match answers {
-        Ok(answers) => answers.into_iter(),
-        Err(e) => return faces.iter().map(|_| failed(&e)).collect(),
-    };
-    faces
-        .iter()
-        .zip(present)
-        .map(|(face, present)| match present.then(|| answers.next()).flatten() {
-            Some(value) => answer(face, value),
+/// The networks, on behalf of one request.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub engine: &'a Engine,
+    pub caller: &'a Caller,
+}
+
+/// Cuts a crop for each face that has one, side by side.
+pub(crate) fn cut<T: Send>(faces: &[Face], crop: impl Fn(&Face) -> Option<T> + Sync) -> Vec<Option<T>> {
+    on_pool(|| faces.par_iter().map(&crop).collect())
+}
+
+/// An analysis whose crops are in the line.
+pub(crate) struct Begun<P> {
+    /// Which faces have a crop.
+    present: Vec<bool>,
+    pending: Result<Option<P>, EngineError>,
+}
+
+impl<P> Begun<P> {
+    /// Hands the crops that there are to `submit`.
+    pub fn new<T>(crops: Vec<Option<T>>, submit: impl FnOnce(Vec<T>) -> Result<P, EngineError>) -> Self {
+        let present = crops.iter().map(Option::is_some).collect();
+        let crops: Vec<T> = crops.into_iter().flatten().collect();
+        let pending = if crops.is_empty() { Ok(None) } else { submit(crops).map(Some) };
+        Self { present, pending }
+    }
+
+    /// Waits for the answers, and gives one outcome per face; `answer` is given each face's place.
+    pub fn finish<T, U>(
+        self,
+        wait: impl FnOnce(P) -> Vec<Result<T, EngineError>>,
+        answer: impl Fn(usize, T) -> Outcome<U>,
+    ) -> Vec<Outcome<U>> {
+        let answers = match self.pending {
+            Ok(pending) => pending.map(wait).unwrap_or_default(),
+            Err(error) => return self.present.iter().map(|_| failed(&error)).collect(),
+        };
+        let mut answers = answers.into_iter();
+        let of = |(index, present): (usize, bool)| match present.then(|| answers.next()).flatten() {
+            Some(Ok(value)) => answer(index, value),
+            Some(Err(error)) => failed(&error),
             None => Outcome::Error { reason: NO_LANDMARKS.to_owned() },
-        })
-        .collect()
+        };
+        self.present.into_iter().enumerate().map(of).collect()
+    }
+}
+
+/// An upright crop of each face by `crop`, which every face has.
+pub(crate) fn whole(faces: &[Face], crop: impl Fn(&Face) -> RgbImage + Sync) -> Vec<Option<RgbImage>> {
+    cut(faces, |face| Some(crop(face)))
 }
 
 /// An engine's failure as the answer about a face.
@@ -37,5 +66,34 @@ pub(crate) fn failed<T>(error: &EngineError) -> Outcome<T> {
     match error {
         EngineError::Absent { reason, .. } => Outcome::Unavailable { reason: reason.clone() },
         other => Outcome::Error { reason: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_go_to_the_faces_that_had_a_crop() {
+        let crops = vec![Some(1), None, Some(2), Some(3)];
+        let begun = Begun::new(crops, |crops| Ok(crops.into_iter().map(|c| c * 10).collect::<Vec<_>>()));
+        let wait = |crops: Vec<i32>| {
+            crops.into_iter().map(|c| if c == 20 { Err(EngineError::Expired) } else { Ok(c) }).collect()
+        };
+        let outcomes = begun.finish(wait, |index, value| Outcome::Done((index, value)));
+        assert_eq!(outcomes[0], Outcome::Done((0, 10)));
+        assert_eq!(outcomes[1], Outcome::Error { reason: NO_LANDMARKS.to_owned() });
+        assert_eq!(outcomes[2], Outcome::Error { reason: EngineError::Expired.to_string() });
+        assert_eq!(outcomes[3], Outcome::Done((3, 30)));
+    }
+
+    #[test]
+    fn without_weights_every_face_is_told_so_and_without_crops_nothing_is_asked() {
+        let absent = EngineError::Absent { network: "x", reason: "pull it".to_owned() };
+        let begun = Begun::<()>::new(vec![Some(1), None], |_| Err(absent));
+        let outcomes = begun.finish(|()| Vec::<Result<i32, _>>::new(), |_, value| Outcome::Done(value));
+        assert!(outcomes.iter().all(|o| *o == Outcome::Unavailable { reason: "pull it".to_owned() }));
+        let none = Begun::<()>::new(vec![None::<i32>], |_| panic!("nothing to ask"));
+        assert_eq!(none.finish(|()| Vec::<Result<i32, _>>::new(), |_, v| Outcome::Done(v)).len(), 1);
     }
 }

@@ -2,18 +2,23 @@
 //! landmarks where it can.
 
 use facesocial_engine::{
-    Engine, EngineError, Network,
+    Engine, EngineError, Network, cascade_from,
     models::{BlazeFace, blazeface::weighted_nms, mtcnn, yolov10},
 };
-use facesocial_imaging::{self as imaging, Sampling};
-use facesocial_types::{BBox, Detection, Detector, Face, Landmarks, Service};
+use facesocial_imaging::Sampling;
+use facesocial_types::{BBox, Detection, Detector, Face, Service};
 use image::RgbImage;
 
 use crate::{
     DetectOptions,
+    batch::Call,
     error::{PipelineError, Result},
+    single_shot::{self, Look, Searching},
 };
 
+/// Averaged, not sampled: a photo is many times larger than the input, and sampling would alias.
+const BLAZEFACE: Look = Look { fill: [0; 3], sampling: Sampling::Box };
+const YOLO: Look = Look { fill: [yolov10::LETTERBOX; 3], sampling: Sampling::Area };
 /// Two boxes that overlap more than this are the same face seen twice.
 const SAME_FACE_IOU: f32 = 0.3;
 /// A face that only BlazeFace sees, and that O-Net does not confirm, is kept from this score on: masks, profiles and
@@ -21,38 +26,37 @@ const SAME_FACE_IOU: f32 = 0.3;
 const UNCONFIRMED_SCORE: f32 = 0.75;
 /// The cascade looks for faces from this share of the photo's longer side on; smaller ones only when asked for.
 const RELATIVE_MIN_FACE: f32 = 0.015;
-/// Most faces that YOLOv10n is asked for, as its reference does.
-const YOLO_MAX: usize = 300;
 /// Boxes of YOLOv10n that overlap more than this are one face answered twice.
 const YOLO_IOU: f32 = 0.6;
 /// The smallest face that MTCNN was trained on, in pixels.
 const MIN_FACE: f32 = 20.0;
 
 /// Finds faces, largest first.
-pub(crate) fn find(engine: &Engine, image: &RgbImage, options: &DetectOptions) -> Result<Detection> {
-    let min_score = options.min_score;
+pub(crate) fn find(call: Call<'_>, image: &RgbImage, options: &DetectOptions) -> Result<Detection> {
+    let (engine, min_score) = (call.engine, options.min_score);
     let (detector, faces) = match options.detector {
         Detector::Auto => {
-            let (screened, found) =
-                rayon::join(|| screen(engine, image, min_score), || primary(engine, image, options));
-            let screened = screened.map_err(unavailable(Service::Mediapipe))?;
-            let (finder, found) = found.map_err(unavailable(Service::Mtcnn))?;
-            let refined = refine_missed(engine, image, screened, found).map_err(unavailable(Service::Mtcnn))?;
+            let screening = Screening::begin(call, image, min_score).map_err(unavailable(Service::Mediapipe))?;
+            let (finder, found) = primary(call, image, options).map_err(unavailable(Service::Mtcnn))?;
+            let screened = screening.finish().map_err(unavailable(Service::Mediapipe))?;
+            let refined = refine_missed(call, image, screened, found).map_err(unavailable(Service::Mtcnn))?;
             let screen = screen_id(engine).map_err(unavailable(Service::Mediapipe))?;
             (format!("{screen}+{finder}"), refined)
         }
         Detector::Mediapipe => {
-            let faces = screen(engine, image, min_score).map_err(unavailable(Service::Mediapipe))?;
+            let screening = Screening::begin(call, image, min_score).map_err(unavailable(Service::Mediapipe))?;
+            let faces = screening.finish().map_err(unavailable(Service::Mediapipe))?;
             (screen_id(engine).map_err(unavailable(Service::Mediapipe))?, faces)
         }
-        Detector::MediapipeShort => one_range(&engine.blazeface_short, image, min_score)?,
-        Detector::MediapipeFull => one_range(&engine.blazeface_full, image, min_score)?,
+        Detector::MediapipeShort => one_range(call, &engine.blazeface_short, image, min_score)?,
+        Detector::MediapipeFull => one_range(call, &engine.blazeface_full, image, min_score)?,
         Detector::Mtcnn => {
-            let faces = cascade(engine, image, options).map_err(unavailable(Service::Mtcnn))?;
+            let faces = cascade(call, image, options).map_err(unavailable(Service::Mtcnn))?;
             (engine.mtcnn.id().map_err(unavailable(Service::Mtcnn))?.to_string(), faces)
         }
         Detector::Yolo => {
-            let faces = yolo(engine, image, min_score).map_err(unavailable(Service::Yolo))?;
+            let searching = single_shot::begin(call, &engine.yolo, image, YOLO, min_score);
+            let faces = searching.and_then(finish_yolo).map_err(unavailable(Service::Yolo))?;
             (engine.yolo.id().map_err(unavailable(Service::Yolo))?.to_string(), faces)
         }
     };
@@ -60,9 +64,8 @@ pub(crate) fn find(engine: &Engine, image: &RgbImage, options: &DetectOptions) -
 }
 
 /// Faces at known boxes, in order. A box that MTCNN does not recognise stays, without landmarks.
-pub(crate) fn at(engine: &Engine, image: &RgbImage, boxes: &[BBox]) -> Result<Detection> {
-    let refined =
-        engine.mtcnn.run(|n| n.refine(image, boxes, &mtcnn::Config::default())).map_err(unavailable(Service::Mtcnn))?;
+pub(crate) fn at(call: Call<'_>, image: &RgbImage, boxes: &[BBox]) -> Result<Detection> {
+    let refined = refine(call, image, boxes).map_err(unavailable(Service::Mtcnn))?;
     let faces = boxes
         .iter()
         .zip(refined)
@@ -80,36 +83,35 @@ pub(crate) fn screen_id(engine: &Engine) -> facesocial_engine::Result<String> {
     Ok(format!("{}+{}", engine.blazeface_short.id()?, engine.blazeface_full.id()?))
 }
 
-/// BlazeFace in both ranges; where both see a face, their answers are averaged as one range's overlapping answers are.
-fn screen(engine: &Engine, image: &RgbImage, min_score: f32) -> facesocial_engine::Result<Vec<Face>> {
-    let (short, full) = rayon::join(
-        || blazeface(&engine.blazeface_short, image, min_score),
-        || blazeface(&engine.blazeface_full, image, min_score),
-    );
-    let mut faces = short?;
-    faces.extend(full?);
-    Ok(weighted_nms(faces, SAME_FACE_IOU))
+/// BlazeFace in both ranges, in the line.
+struct Screening {
+    short: Searching,
+    full: Searching,
 }
 
-fn one_range(network: &Network<BlazeFace>, image: &RgbImage, min_score: f32) -> Result<(String, Vec<Face>)> {
-    let faces = blazeface(network, image, min_score).map_err(unavailable(Service::Mediapipe))?;
+impl Screening {
+    fn begin(call: Call<'_>, image: &RgbImage, min_score: f32) -> facesocial_engine::Result<Self> {
+        let begin = |network| single_shot::begin(call, network, image, BLAZEFACE, min_score);
+        Ok(Self { short: begin(&call.engine.blazeface_short)?, full: begin(&call.engine.blazeface_full)? })
+    }
+
+    /// Where both see a face, their answers are averaged as one range's overlapping answers are.
+    fn finish(self) -> facesocial_engine::Result<Vec<Face>> {
+        let mut faces = self.short.finish()?;
+        faces.extend(self.full.finish()?);
+        Ok(weighted_nms(faces, SAME_FACE_IOU))
+    }
+}
+
+fn one_range(
+    call: Call<'_>,
+    network: &Network<BlazeFace>,
+    image: &RgbImage,
+    min_score: f32,
+) -> Result<(String, Vec<Face>)> {
+    let searching = single_shot::begin(call, network, image, BLAZEFACE, min_score);
+    let faces = searching.and_then(Searching::finish).map_err(unavailable(Service::Mediapipe))?;
     Ok((network.id().map_err(unavailable(Service::Mediapipe))?.to_string(), faces))
-}
-
-fn blazeface(network: &Network<BlazeFace>, image: &RgbImage, min_score: f32) -> facesocial_engine::Result<Vec<Face>> {
-    network.run(|n| {
-        let side = n.input_size();
-        // Averaged, not sampled: a photo is many times larger than the input, and sampling would alias.
-        let boxed = imaging::letterbox(image, side, side, [0; 3], Sampling::Box);
-        let faces = n.detect(std::slice::from_ref(&boxed.image), min_score)?.into_iter().flatten();
-        Ok(faces
-            .map(|face| Face {
-                bbox: boxed.bbox_to_source(&face.bbox),
-                score: face.score,
-                landmarks: Landmarks::new(face.landmarks.iter().map(|l| (l.name, boxed.to_source(l.point)))),
-            })
-            .collect())
-    })
 }
 
 /// The MTCNN cascade, and YOLOv10n for the faces that the cascade misses: small, masked and turned ones. Those get MTCNN's
@@ -117,20 +119,22 @@ fn blazeface(network: &Network<BlazeFace>, image: &RgbImage, min_score: f32) -> 
 ///
 /// The cascade's boxes go first because YOLOv10n's fit large single faces less well, see its card.
 fn primary(
-    engine: &Engine,
+    call: Call<'_>,
     image: &RgbImage,
     options: &DetectOptions,
 ) -> facesocial_engine::Result<(String, Vec<Face>)> {
-    let (found, more) = rayon::join(|| cascade(engine, image, options), || yolo(engine, image, options.min_score));
-    let (mut faces, refiner) = (found?, engine.mtcnn.id()?);
-    let mut more = match more {
-        Err(EngineError::Absent { .. }) => return Ok((refiner.to_string(), faces)),
-        more => more?,
+    let engine = call.engine;
+    let searching = match single_shot::begin(call, &engine.yolo, image, YOLO, options.min_score) {
+        Ok(searching) => Some(searching),
+        Err(EngineError::Absent { .. }) => None,
+        Err(other) => return Err(other),
     };
+    let (mut faces, refiner) = (cascade(call, image, options)?, engine.mtcnn.id()?);
+    let Some(searching) = searching else { return Ok((refiner.to_string(), faces)) };
+    let mut more = finish_yolo(searching)?;
     more.retain(|m| faces.iter().all(|f| !same_face(&m.bbox, &f.bbox)));
     let boxes: Vec<BBox> = more.iter().map(|f| f.bbox).collect();
-    let refined = engine.mtcnn.run(|n| n.refine(image, &boxes, &mtcnn::Config::default()))?;
-    for (face, refined) in more.iter_mut().zip(refined) {
+    for (face, refined) in more.iter_mut().zip(refine(call, image, &boxes)?) {
         if let Some(refined) = refined.filter(|r| same_face(&r.bbox, &face.bbox)) {
             face.landmarks = refined.landmarks;
         }
@@ -139,29 +143,29 @@ fn primary(
     Ok((format!("{}+{refiner}", engine.yolo.id()?), faces))
 }
 
-/// YOLOv10n, whose boxes carry no landmarks.
-fn yolo(engine: &Engine, image: &RgbImage, min_score: f32) -> facesocial_engine::Result<Vec<Face>> {
-    engine.yolo.run(|n| {
-        let (side, grey) = (yolov10::INPUT_SIZE, [yolov10::LETTERBOX; 3]);
-        let boxed = imaging::letterbox(image, side, side, grey, Sampling::Area);
-        let faces = n.detect(std::slice::from_ref(&boxed.image), min_score, YOLO_MAX)?.into_iter().flatten();
-        let faces = faces.map(|face| Face { bbox: boxed.bbox_to_source(&face.bbox), ..face });
-        Ok(suppress(faces.collect(), |a, b| a.iou(b) > YOLO_IOU))
-    })
+/// Waits for YOLOv10n, whose boxes carry no landmarks.
+fn finish_yolo(searching: Searching) -> facesocial_engine::Result<Vec<Face>> {
+    Ok(suppress(searching.finish()?, |a, b| a.iou(b) > YOLO_IOU))
 }
 
-fn cascade(engine: &Engine, image: &RgbImage, options: &DetectOptions) -> facesocial_engine::Result<Vec<Face>> {
+fn cascade(call: Call<'_>, image: &RgbImage, options: &DetectOptions) -> facesocial_engine::Result<Vec<Face>> {
     let longer = image.width().max(image.height()) as f32;
-    let min_face_size =
-        if options.min_size > 0.0 { options.min_size } else { RELATIVE_MIN_FACE * longer }.max(MIN_FACE);
-    let config = mtcnn::Config { min_face_size, ..mtcnn::Config::default() };
-    engine.mtcnn.run(|n| n.detect(image, &config))
+    let least = if options.min_size > 0.0 { options.min_size } else { RELATIVE_MIN_FACE * longer }.max(MIN_FACE);
+    call.engine.mtcnn.run(call.caller, |n| n.detect(image, &cascade_from(least)))
+}
+
+/// What MTCNN's last two stages make of faces at these boxes.
+fn refine(call: Call<'_>, image: &RgbImage, boxes: &[BBox]) -> facesocial_engine::Result<Vec<Option<Face>>> {
+    if boxes.is_empty() {
+        return call.engine.mtcnn.id().map(|_| Vec::new());
+    }
+    call.engine.mtcnn.run(call.caller, |n| n.refine(image, boxes, &mtcnn::Config::default()))
 }
 
 /// Adds to the primary detector's faces those that only BlazeFace saw, refined where O-Net agrees, else as BlazeFace saw
 /// them; and BlazeFace's landmarks to those that O-Net did not recognise.
 fn refine_missed(
-    engine: &Engine,
+    call: Call<'_>,
     image: &RgbImage,
     screened: Vec<Face>,
     mut found: Vec<Face>,
@@ -178,8 +182,7 @@ fn refine_missed(
         return Ok(suppress(found, same_face));
     }
     let boxes: Vec<BBox> = missed.iter().map(|f| f.bbox).collect();
-    let refined = engine.mtcnn.run(|n| n.refine(image, &boxes, &mtcnn::Config::default()))?;
-    for (seen, refined) in missed.into_iter().zip(refined) {
+    for (seen, refined) in missed.into_iter().zip(refine(call, image, &boxes)?) {
         match refined {
             Some(face) => found.push(face),
             None if seen.score >= UNCONFIRMED_SCORE => found.push(seen),
@@ -235,7 +238,7 @@ fn unavailable(service: Service) -> impl Fn(EngineError) -> PipelineError {
 
 #[cfg(test)]
 mod tests {
-    use facesocial_types::{LandmarkName, Point};
+    use facesocial_types::{LandmarkName, Landmarks, Point};
 
     use super::*;
 

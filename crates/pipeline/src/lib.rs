@@ -11,13 +11,19 @@ mod error;
 mod liveness;
 mod quality;
 mod recognition;
+mod single_shot;
 mod threshold;
 pub mod track;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
+use batch::Call;
 pub use error::{PipelineError, Result};
-pub use facesocial_engine::{Candidate, Choice, EngineError, Ensemble, Folders, Selection, candidates, plan};
+pub use facesocial_engine::{
+    BATCH_SIZES, BatchLimits, BatchStats, Budgets, Caller, Candidate, Choice, ClientId, DeviceChoice, EngineError,
+    EngineSettings, Ensemble, FairQueue, Folders, Footprint, MB, Meter, NetworkReport, Selection, candidates, on_pool,
+    plan,
+};
 use facesocial_engine::{Engine, EngineOptions};
 use facesocial_types::{
     Analysis, Analyzer, AnalyzerSet, BBox, Comparison, Detection, Detector, Embedding, Face, FaceAnalysis, ModelId,
@@ -39,6 +45,8 @@ pub struct LoadOptions {
     pub selection: Selection,
     /// Similarities that decide; those measured for the ensemble if `None`.
     pub thresholds: Option<Thresholds>,
+    /// The device, batches and memory.
+    pub settings: EngineSettings,
 }
 
 /// How faces are looked for.
@@ -84,30 +92,54 @@ pub struct ServiceStatus {
     pub model: std::result::Result<String, String>,
 }
 
-/// The use cases, over loaded networks. Shared by reference; every method blocks for the time of the inference.
+/// The use cases, over networks that requests share. Clones share them too. Every method blocks for the time of the
+/// inference, most of which it waits: never call one on a thread that serves connections, or on the compute pool.
+#[derive(Clone)]
 pub struct Pipeline {
-    engine: Engine,
+    engine: Arc<Engine>,
     thresholds: Option<Thresholds>,
+    caller: Caller,
 }
 
 impl Pipeline {
-    /// Loads the networks.
+    /// Prepares the networks; their weights are read when they are used first, or by [`Self::warm_up`].
     ///
     /// # Errors
-    /// No weights folder, damaged weights, or a chosen network without weights. Absent weights that nobody chose are no
-    /// error: see [`Self::status`].
+    /// No weights folder, or a chosen network without weights. Absent weights that nobody chose are no error: see
+    /// [`Self::status`].
     pub fn load(options: &LoadOptions) -> Result<Self> {
-        let LoadOptions { weights, pulled, services, selection, thresholds } = options.clone();
-        let engine = Engine::load(&EngineOptions { weights, pulled, services, selection })?;
+        let LoadOptions { weights, pulled, services, selection, thresholds, settings } = options.clone();
+        let engine = Engine::load(&EngineOptions { weights, pulled, services, selection, settings })?;
         let members = engine.members.iter().map(|m| Ok((m.network.id()?.name().to_owned(), m.weight)));
         let members = members.collect::<facesocial_engine::Result<Vec<_>>>().unwrap_or_default();
-        Ok(Self { engine, thresholds: thresholds.or_else(|| Thresholds::measured(&members)) })
+        let thresholds = thresholds.or_else(|| Thresholds::measured(&members));
+        Ok(Self { engine: Arc::new(engine), thresholds, caller: Caller::alone() })
     }
 
-    /// Runs every loaded network once.
+    /// The same networks on behalf of one request: it takes turns with others, and is not worked on when nobody waits.
+    #[must_use]
+    pub fn on_behalf_of(&self, caller: Caller) -> Self {
+        Self { caller, ..self.clone() }
+    }
+
+    /// Whose request is worked on.
+    pub const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The networks, to ask what they cost and to load and unload them.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn call(&self) -> Call<'_> {
+        Call { engine: &self.engine, caller: &self.caller }
+    }
+
+    /// Loads every network and runs it once.
     ///
     /// # Errors
-    /// A network fails.
+    /// Damaged weights, a network that fails, a memory budget that is too small.
     pub fn warm_up(&self) -> Result<()> {
         Ok(self.engine.warm_up()?)
     }
@@ -117,7 +149,7 @@ impl Pipeline {
     /// # Errors
     /// [`PipelineError::Unavailable`] if the detector has no weights; a network fails.
     pub fn detect(&self, image: &RgbImage, options: &DetectOptions) -> Result<Detection> {
-        detect::find(&self.engine, image, options)
+        detect::find(self.call(), image, options)
     }
 
     /// Finds faces and says what is wanted of each.
@@ -134,31 +166,25 @@ impl Pipeline {
     /// # Errors
     /// MTCNN has no weights or fails.
     pub fn faces_at(&self, image: &RgbImage, boxes: &[BBox]) -> Result<Detection> {
-        detect::at(&self.engine, image, boxes)
+        detect::at(self.call(), image, boxes)
     }
 
-    /// Says what is wanted of faces found before. The analyses run side by side, each over all faces at once.
+    /// Says what is wanted of faces found before. The analyses run side by side, each over all faces at once: while the
+    /// networks run over the first crops, the next ones are cut.
     pub fn analyze_faces(&self, image: &RgbImage, detection: Detection, analyzers: AnalyzerSet) -> Analysis {
         let Detection { detector, faces } = detection;
         let wants = |a| analyzers.contains(a);
-        let engine = &self.engine;
-        let (((quality, deepfake), antispoof), (recognition, gender_age)) = rayon::join(
-            || {
-                rayon::join(
-                    || {
-                        let quality = wants(Analyzer::Quality).then(|| quality::assess(image, &faces));
-                        (quality, wants(Analyzer::Deepfake).then(|| authenticity::assess(engine, image, &faces)))
-                    },
-                    || wants(Analyzer::Antispoof).then(|| liveness::assess(engine, image, &faces)),
-                )
-            },
-            || {
-                rayon::join(
-                    || wants(Analyzer::Recognition).then(|| recognition::embed(engine, image, &faces)),
-                    || wants(Analyzer::GenderAge).then(|| attributes::estimate(engine, image, &faces)),
-                )
-            },
-        );
+        let call = self.call();
+        // The longest first.
+        let recognition = wants(Analyzer::Recognition).then(|| recognition::begin(call, image, &faces));
+        let deepfake = wants(Analyzer::Deepfake).then(|| authenticity::begin(call, image, &faces));
+        let antispoof = wants(Analyzer::Antispoof).then(|| liveness::begin(call, image, &faces));
+        let gender_age = wants(Analyzer::GenderAge).then(|| attributes::begin(call, image, &faces));
+        let quality = wants(Analyzer::Quality).then(|| on_pool(|| quality::assess(image, &faces)));
+        let gender_age = gender_age.map(|begun| attributes::finish(call, begun, &faces));
+        let antispoof = antispoof.map(|begun| liveness::finish(call, begun, &faces));
+        let deepfake = deepfake.map(|begun| authenticity::finish(call, begun, &faces));
+        let recognition = recognition.map(|begun| recognition::finish(call, begun));
         let mut quality = quality.into_iter().flatten();
         let mut antispoof = antispoof.into_iter().flatten();
         let mut recognition = recognition.into_iter().flatten();
@@ -187,8 +213,8 @@ impl Pipeline {
     /// # Errors
     /// A photo without a face, recognition without weights, an ensemble without a threshold, a network that fails.
     pub fn compare(&self, a: &RgbImage, b: &RgbImage, far: FarTarget) -> Result<Comparison> {
-        let (first, second) = rayon::join(|| self.largest_embedded(a, 0), || self.largest_embedded(b, 1));
-        let ((face_a, embedding_a), (face_b, embedding_b)) = (first?, second?);
+        let (face_a, embedding_a) = self.largest_embedded(a, 0)?;
+        let (face_b, embedding_b) = self.largest_embedded(b, 1)?;
         let similarity = embedding_a.cosine(&embedding_b)?;
         let no_threshold = || PipelineError::NoThreshold { model: embedding_a.model().clone(), far: far.rate() };
         let threshold = self.threshold(far).ok_or_else(no_threshold)?;
@@ -221,7 +247,7 @@ impl Pipeline {
     /// # Errors
     /// Recognition has no weights, the face has no landmarks, or a network fails.
     pub fn embed_members(&self, image: &RgbImage, face: &Face) -> Result<Vec<Embedding>> {
-        recognition::embed_members(&self.engine, image, face)
+        recognition::embed_members(self.call(), image, face)
     }
 
     /// The ensemble's embedding, fused from what [`Self::embed_members`] gave.

@@ -1,11 +1,11 @@
 //! Passive liveness.
 
-use facesocial_engine::{Engine, Liveness, LivenessCrop};
+use facesocial_engine::{LivenessCrop, Pending};
 use facesocial_imaging::{self as imaging, Sampling};
 use facesocial_types::{AntiSpoof, Face, LivenessDecision, Outcome};
 use image::RgbImage;
 
-use crate::batch::failed;
+use crate::batch::{Begun, Call, cut, failed};
 
 /// The tree's raw score at which live and attack are equally likely on the development crops.
 const MIDPOINT: f32 = 0.70;
@@ -18,37 +18,35 @@ const SPOOF: f32 = 0.3;
 /// Lower faces, in pixels, are always uncertain: enlarged to the network's input they have no texture left to judge.
 const MIN_HEIGHT: f32 = 64.0;
 
+/// Cuts the crops and hands them to the network.
+pub(crate) fn begin(call: Call<'_>, image: &RgbImage, faces: &[Face]) -> Begun<Pending<f32>> {
+    let network = &call.engine.liveness;
+    let spec = match network.spec() {
+        Ok(spec) => spec,
+        Err(error) => return Begun::new(vec![Some(()); faces.len()], |_| Err(error)),
+    };
+    let crop = |face: &Face, kind: &LivenessCrop| {
+        let sampling = if kind.smooth { Sampling::Area } else { Sampling::Bilinear };
+        let area = kind.area(&face.bbox, image.width(), image.height());
+        imaging::crop_resize(image, &area, kind.side, kind.side, [0; 3], sampling)
+    };
+    let crops = cut(faces, |face| Some(spec.crops.iter().map(|kind| crop(face, kind)).collect::<Vec<_>>()));
+    Begun::new(crops, |crops| network.submit(call.caller, crops))
+}
+
 /// One answer per face, in order.
-pub(crate) fn assess(engine: &Engine, image: &RgbImage, faces: &[Face]) -> Vec<Outcome<AntiSpoof>> {
-    let (network, model) = match engine.liveness.get() {
-        Ok(found) => found,
-        Err(e) => return faces.iter().map(|_| failed(&e)).collect(),
+pub(crate) fn finish(call: Call<'_>, begun: Begun<Pending<f32>>, faces: &[Face]) -> Vec<Outcome<AntiSpoof>> {
+    let network = &call.engine.liveness;
+    let (model, spec) = match (network.id(), network.spec()) {
+        (Ok(model), Ok(spec)) => (model, spec),
+        (Err(error), _) | (_, Err(error)) => return faces.iter().map(|_| failed(&error)).collect(),
     };
-    if faces.is_empty() {
-        return Vec::new();
-    }
-    let cut = |spec: LivenessCrop| {
-        let sampling = if spec.smooth { Sampling::Area } else { Sampling::Bilinear };
-        let crop = |face: &Face| {
-            let area = spec.area(&face.bbox, image.width(), image.height());
-            imaging::crop_resize(image, &area, spec.side, spec.side, [0; 3], sampling)
-        };
-        faces.iter().map(crop).collect::<Vec<_>>()
-    };
-    let crops: Vec<Vec<RgbImage>> = network.crops().into_iter().map(cut).collect();
-    let raw = match engine.liveness.run(|n| n.score(&crops)) {
-        Ok(raw) => raw,
-        Err(e) => return faces.iter().map(|_| failed(&e)).collect(),
-    };
-    let answer = |(face, raw): (&Face, f32)| {
-        let score = match network {
-            Liveness::FaceAntiSpoofing(_) => probability_live(raw),
-            // These are trained to give a probability; what it is worth on the photos of a place must be measured there.
-            Liveness::MiniFasNet(_) | Liveness::Mn3(_) => raw,
-        };
-        Outcome::Done(AntiSpoof { model: model.clone(), score, decision: decide(score, face.bbox.height) })
-    };
-    faces.iter().zip(raw).map(answer).collect()
+    begun.finish(Pending::wait, |index, raw| {
+        // Networks other than the tree are trained to give a probability; what it is worth on the photos of a place must be
+        // measured there.
+        let score = if spec.tree { probability_live(raw) } else { raw };
+        Outcome::Done(AntiSpoof { model: model.clone(), score, decision: decide(score, faces[index].bbox.height) })
+    })
 }
 
 /// The tree's raw spoof score (higher is likelier an attack) to the probability of a live face.

@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use facesocial_engine::{Embedder, Engine, Ensemble, FaceCrop, Member, joint_id};
+use facesocial_engine::{Engine, EngineError, Ensemble, FaceCrop, Member, PendingEmbeddings, joint_id};
 use facesocial_imaging::{self as imaging, Sampling};
 use facesocial_types::{Embedding, EmbeddingError, Face, ModelId, Outcome, Recognition};
 use image::RgbImage;
-use rayon::prelude::*;
 
 use crate::{
-    batch::{NO_LANDMARKS, failed},
+    batch::{Begun, Call, cut},
     error::{PipelineError, Result},
 };
 
@@ -46,35 +45,37 @@ fn fused_id(ids: &[&ModelId], weights: &[f32]) -> ModelId {
     ModelId::new(ENSEMBLE, format!("{}-w{}", id.version(), weights.join("-")))
 }
 
-/// One embedding per face, in order.
-pub(crate) fn embed(engine: &Engine, image: &RgbImage, faces: &[Face]) -> Vec<Outcome<Recognition>> {
-    let crops = match engine.members.iter().map(|m| Ok(m.network.get()?.0.crop())).collect::<Result<Vec<_>, _>>() {
-        Ok(crops) => crops,
-        Err(e) => return faces.iter().map(|_| failed(&e)).collect(),
-    };
-    let cut: Vec<Option<Crops>> = faces.iter().map(|f| Crops::of(image, f, &crops)).collect();
-    let present: Vec<&Crops> = cut.iter().flatten().collect();
-    let embeddings = match members(engine, &present) {
-        Ok(embeddings) => embeddings,
-        Err(PipelineError::Engine(e)) => return faces.iter().map(|_| failed(&e)).collect(),
-        Err(e) => return faces.iter().map(|_| Outcome::Error { reason: e.to_string() }).collect(),
-    };
-    let mut embeddings = embeddings.into_iter();
-    cut.iter()
-        .map(|crops| match crops.as_ref().and_then(|_| embeddings.next()) {
-            Some(members) => match fuse(engine, &members) {
-                Ok(embedding) => Outcome::Done(Recognition { embedding }),
-                Err(e) => Outcome::Error { reason: e.to_string() },
-            },
-            None => Outcome::Error { reason: NO_LANDMARKS.to_owned() },
-        })
-        .collect()
+/// Each member's embeddings that are on their way, in the ensemble's order.
+pub(crate) type PendingMembers = Vec<PendingEmbeddings>;
+
+/// Cuts the crops and hands them to every member.
+pub(crate) fn begin(call: Call<'_>, image: &RgbImage, faces: &[Face]) -> Begun<PendingMembers> {
+    match crop_kinds(call.engine) {
+        Ok(kinds) => Begun::new(cut(faces, |f| Crops::of(image, f, &kinds)), |crops| submit(call, &crops)),
+        Err(error) => Begun::new(vec![Some(()); faces.len()], |_| Err(error)),
+    }
 }
 
-pub(crate) fn embed_members(engine: &Engine, image: &RgbImage, face: &Face) -> Result<Vec<Embedding>> {
-    let crops = engine.members.iter().map(|m| Ok(m.network.get()?.0.crop())).collect::<Result<Vec<_>>>()?;
-    let crops = Crops::of(image, face, &crops).ok_or(PipelineError::NoLandmarks)?;
-    Ok(members(engine, &[&crops])?.remove(0))
+/// One embedding per face, in order.
+pub(crate) fn finish(call: Call<'_>, begun: Begun<PendingMembers>) -> Vec<Outcome<Recognition>> {
+    begun.finish(
+        |pending| members(call.engine, pending),
+        |_, members| match members.and_then(|members| fuse(call.engine, &members)) {
+            Ok(embedding) => Outcome::Done(Recognition { embedding }),
+            Err(e) => Outcome::Error { reason: e.to_string() },
+        },
+    )
+}
+
+pub(crate) fn embed_members(call: Call<'_>, image: &RgbImage, face: &Face) -> Result<Vec<Embedding>> {
+    let kinds = crop_kinds(call.engine)?;
+    let crops = Crops::of(image, face, &kinds).ok_or(PipelineError::NoLandmarks)?;
+    let answers = members(call.engine, submit(call, &[crops])?);
+    answers.into_iter().next().unwrap_or(Err(EngineError::Stopped))?
+}
+
+fn crop_kinds(engine: &Engine) -> Result<Vec<FaceCrop>, EngineError> {
+    engine.members.iter().map(|m| m.network.crop()).collect()
 }
 
 /// Weighted concatenation of the members' embeddings, in the ensemble's order.
@@ -122,21 +123,29 @@ impl Crops {
     }
 }
 
-/// For each face the members' embeddings in the ensemble's order; one batch per network.
-fn members(engine: &Engine, faces: &[&Crops]) -> Result<Vec<Vec<Embedding>>> {
-    if faces.is_empty() {
-        return Ok(Vec::new());
-    }
-    let embed = |member: &Member| -> Result<Vec<Embedding>> {
-        let (network, id) = member.network.get()?;
-        let side = network.crop().side();
-        let crops: Vec<RgbImage> = faces.iter().filter_map(|f| f.0.get(&side).cloned()).collect();
-        let vectors = member.network.run(|n: &Embedder| n.embed(&crops))?;
-        vectors.into_iter().map(|v| Ok(Embedding::new(id.clone(), v)?)).collect()
+/// Hands every member the crops that it looks at.
+fn submit(call: Call<'_>, faces: &[Crops]) -> Result<PendingMembers, EngineError> {
+    let hand_in = |member: &Member| {
+        let side = member.network.crop()?.side();
+        let crops = faces.iter().filter_map(|f| f.0.get(&side).cloned()).collect();
+        member.network.submit(call.caller, crops)
     };
-    let columns = engine.members.par_iter().map(embed).collect::<Result<Vec<_>>>()?;
+    call.engine.members.iter().map(hand_in).collect()
+}
+
+/// For each face the members' embeddings in the ensemble's order. The outer failure is a network's; the inner one is an
+/// embedding's that cannot be used.
+fn members(engine: &Engine, pending: PendingMembers) -> Vec<Result<Result<Vec<Embedding>>, EngineError>> {
+    let columns: Vec<Vec<_>> = pending.into_iter().map(PendingEmbeddings::wait).collect();
+    let faces = columns.iter().map(Vec::len).min().unwrap_or(0);
     let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
-    Ok(faces.iter().map(|_| columns.iter_mut().filter_map(Iterator::next).collect()).collect())
+    let row = |_| {
+        let vectors: Vec<_> = columns.iter_mut().filter_map(Iterator::next).collect();
+        let vectors = vectors.into_iter().collect::<Result<Vec<_>, EngineError>>()?;
+        let ids = engine.members.iter().map(|m| m.network.id()).collect::<Result<Vec<_>, EngineError>>()?;
+        Ok(ids.into_iter().zip(vectors).map(|(id, v)| Ok(Embedding::new(id.clone(), v)?)).collect())
+    };
+    (0..faces).map(row).collect()
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<ExitCode> {
         progress.step();
         answer
     };
-    parallel::ordered(&tasks, args.run.threads(), work, |_, answer| report.add(&progress, answer))?;
+    parallel::ordered(&tasks, args.run.at_once(), work, |_, answer| report.add(&progress, answer))?;
     report.finish(&progress)
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use facesocial_imaging::Limits;
+use facesocial_pipeline::on_pool;
 use image::RgbImage;
 
 /// A path that leads to no image, and why.
@@ -91,7 +92,7 @@ pub fn read_image(path: &Path) -> anyhow::Result<RgbImage> {
     // One byte over the limit is enough for the decoder to refuse, whatever the size of the file.
     let mut bytes = Vec::new();
     file.take(limits.max_bytes as u64 + 1).read_to_end(&mut bytes).context("cannot read the file")?;
-    Ok(facesocial_imaging::decode(&bytes, &limits)?.image)
+    Ok(on_pool(|| facesocial_imaging::decode(&bytes, &limits))?.image)
 }
 
 #[cfg(test)]

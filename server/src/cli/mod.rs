@@ -4,6 +4,7 @@ pub mod admin;
 pub mod analyze;
 pub mod annotate;
 pub mod compare;
+pub mod ctl;
 mod database;
 pub mod db;
 pub mod import;
@@ -24,7 +25,6 @@ use facesocial_types::{Analyzer, AnalyzerSet, Service};
 use crate::{
     eval,
     networks::NetworkArgs,
-    parallel,
     serve::{ServeArgs, serve},
     telemetry,
 };
@@ -50,6 +50,8 @@ pub enum Command {
     Analyze(analyze::AnalyzeArgs),
     /// Tells whether the largest faces of two photos are the same person's.
     Compare(compare::CompareArgs),
+    /// Looks after the machine: what its graphics cards do.
+    Ctl(ctl::CtlArgs),
     /// Looks after the database: schema, state, backup, restore, check.
     Db(db::DbArgs),
     /// Measures accuracy on labelled photos.
@@ -83,6 +85,7 @@ impl Cli {
             Command::Admin(args) => admin::run(args),
             Command::Analyze(args) => analyze::run(&args),
             Command::Compare(args) => compare::run(&args),
+            Command::Ctl(args) => ctl::run(&args),
             Command::Db(args) => db::run(args),
             Command::Eval(args) => eval::run(&args),
             Command::Import(args) => import::run(*args),
@@ -102,15 +105,15 @@ pub struct RunArgs {
     /// Which networks run.
     #[command(flatten)]
     pub networks: NetworkArgs,
-    /// Photos worked on at the same time. Unless given: one per core.
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
 }
 
+/// Photos worked on at the same time for each thread that computes: while one waits, another is cut or decoded.
+const AT_ONCE: NonZeroUsize = NonZeroUsize::new(2).expect("above 0");
+
 impl RunArgs {
-    /// The number of threads.
-    pub fn threads(&self) -> NonZeroUsize {
-        self.threads.unwrap_or_else(parallel::default_threads)
+    /// Photos worked on at the same time.
+    pub fn at_once(&self) -> NonZeroUsize {
+        self.networks.engine.threads().saturating_mul(AT_ONCE)
     }
 
     /// Loads the networks that `analyzers` need.
@@ -118,10 +121,6 @@ impl RunArgs {
     /// # Errors
     /// No weights folder, damaged weights, a chosen network without weights.
     pub fn load(&self, analyzers: AnalyzerSet) -> anyhow::Result<Pipeline> {
-        if let Some(threads) = self.threads {
-            // Fails only if the pool exists, and then its size is settled.
-            rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global().ok();
-        }
         self.networks.load(services(analyzers))
     }
 }

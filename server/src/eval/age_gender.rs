@@ -121,7 +121,7 @@ pub fn run(args: &AgeGenderArgs) -> anyhow::Result<ExitCode> {
     let asked: AnalyzerSet = [Analyzer::GenderAge].into_iter().collect();
     let pipeline = data.run.load(asked)?;
     let options = DetectOptions { detector: args.detector, ..DetectOptions::default() };
-    let answers = over_images(&paths, data.run.threads(), |image| {
+    let answers = over_images(&paths, data.run.at_once(), |image| {
         let (detection, face_found) = faces::central_or_whole(&pipeline, image, &options)?;
         let mut analysis = pipeline.analyze_faces(image, detection, asked);
         Ok((faces::done(analysis.faces.pop().and_then(|f| f.gender_age))?, face_found))

@@ -137,7 +137,7 @@ pub fn run(args: &DetectionArgs) -> anyhow::Result<ExitCode> {
     let mut detectors = Vec::new();
     for &detector in &args.detector {
         let options = DetectOptions { detector, min_score: args.min_score, min_size: 0.0, max_faces: MAX_FACES };
-        let found = over_images(&set.images, data.run.threads(), |image| {
+        let found = over_images(&set.images, data.run.at_once(), |image| {
             let faces = pipeline.detect(image, &options)?.faces;
             Ok(faces.into_iter().map(|f| Detected { bbox: f.bbox, score: f.score }).collect::<Vec<_>>())
         })?;

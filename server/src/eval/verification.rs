@@ -152,7 +152,7 @@ pub fn run(args: &VerificationArgs) -> anyhow::Result<ExitCode> {
     let pairs = read_pairs(&data.data, &table, data.limit())?;
     let pipeline = data.run.load([Analyzer::Recognition].into_iter().collect())?;
     let options = DetectOptions { detector: args.detector, ..DetectOptions::default() };
-    let embedded = over_images(&pairs.images, data.run.threads(), |image| embed(&pipeline, &options, image))?;
+    let embedded = over_images(&pairs.images, data.run.at_once(), |image| embed(&pipeline, &options, image))?;
     let similarities = Similarities::of(&pairs, &embedded)?;
     if let Some(path) = &args.scores {
         similarities.write(path, &pairs)?;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::timestamp;
 use crate::{
+    gpu,
     services::{
         self,
         health::{Health, VERSION, memory_usage},
@@ -35,6 +36,7 @@ pub async fn health(state: web::Data<State>) -> web::Json<Value> {
         "unhealthy_services": reports.len() - healthy,
         "services": reports.iter().map(entry).collect::<Vec<_>>(),
         "memory_usage": memory_usage(),
+        "gpu": gpu::report(),
         "uptime": state.started.elapsed().as_secs_f64().round(),
         "timestamp": timestamp(),
     }))

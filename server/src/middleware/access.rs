@@ -17,6 +17,7 @@ use super::rate::{Left, Limiter, is_upload};
 use crate::{
     auth::{Identity, credentials, network},
     error::{ApiError, Code},
+    pool,
     state::State,
 };
 
@@ -37,9 +38,9 @@ pub async fn check(
         return Err(ApiError::internal(&std::io::Error::other("the app has no state")).into());
     };
     match enter(&req, &state, &limiter).await {
-        Ok((identity, left)) => {
+        Ok(Entered { identity, left, who }) => {
             req.extensions_mut().insert(identity);
-            let mut answer = match next.call(req).await {
+            let mut answer = match pool::on_behalf_of(&who, next.call(req)).await {
                 Ok(answer) => answer.map_into_boxed_body(),
                 Err(error) => return Err(error),
             };
@@ -63,7 +64,14 @@ struct Refused {
     left: Option<Left>,
 }
 
-async fn enter(req: &ServiceRequest, state: &State, limiter: &Limiter) -> Result<(Identity, Option<Left>), Refused> {
+struct Entered {
+    identity: Identity,
+    left: Option<Left>,
+    /// The client that takes turns with others.
+    who: String,
+}
+
+async fn enter(req: &ServiceRequest, state: &State, limiter: &Limiter) -> Result<Entered, Refused> {
     if !state.auth.enabled && is_foreign(req) {
         let detail = "without authentication, only programs and pages of this machine are answered, under localhost or an \
                       address; see --cors-origin";
@@ -79,13 +87,15 @@ async fn enter(req: &ServiceRequest, state: &State, limiter: &Limiter) -> Result
     let identity = Identity { principal, address };
     let who = match &identity.principal {
         // The other services of this system answer for their clients' limits themselves.
-        Ok(principal) if principal.actor().kind == ActorKind::Service => return Ok((identity, None)),
+        Ok(principal) if principal.actor().kind == ActorKind::Service => {
+            return Ok(Entered { identity, left: None, who: "service".to_owned() });
+        }
         Ok(principal) => credentials::counter(principal),
         Err(_) => None,
     };
     let who = who.unwrap_or_else(|| format!("address:{network}"));
     let left = within(limiter.count(cache, &who, is_upload(req.method(), req.headers())).await)?;
-    Ok((identity, left))
+    Ok(Entered { identity, left, who })
 }
 
 fn within(left: Option<Left>) -> Result<Option<Left>, Refused> {

@@ -7,7 +7,7 @@ use facesocial_types::Service;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{config::Role, state::State};
+use crate::{config::Role, gpu, state::State};
 
 /// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -29,8 +29,11 @@ pub struct Health {
     /// Why it cannot answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// This version computes on the processor alone.
+    /// Whether this build can use a graphics card and one answers.
     pub gpu_available: bool,
+    /// Memory of graphics cards that the whole process takes, MiB, where the driver tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_used_mb: Option<u64>,
     /// Memory of the whole process.
     pub memory_usage: Value,
     /// Seconds since the server started.
@@ -60,7 +63,8 @@ impl Health {
             model_loaded: model.is_some(),
             model,
             reason,
-            gpu_available: false,
+            gpu_available: gpu::usable(),
+            gpu_memory_used_mb: gpu::process_memory_used_mb(),
             memory_usage: memory_usage(),
             uptime,
             uptime_seconds: uptime,

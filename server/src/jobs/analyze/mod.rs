@@ -133,7 +133,7 @@ impl Bench<'_> {
         images: impl Stream<Item = ApiResult<Image>>,
         sender: mpsc::Sender<ApiResult<Done>>,
     ) -> ApiResult<()> {
-        let done = images.map(|image| self.one(image)).buffered(self.run.state.limits.compute_threads);
+        let done = images.map(|image| self.one(image)).buffered(self.run.state.limits.at_once);
         let mut done = std::pin::pin!(done);
         while let Some(answer) = done.next().await {
             // What would be the same for every image ends the job, after what came before it was stored.

@@ -1,0 +1,109 @@
+//! The networks that find faces.
+
+use facesocial_models::{BlazeFace, Mtcnn, Result, YoloV10, blazeface, mtcnn::Config, yolov10};
+use facesocial_types::Face;
+use image::{Rgb, RgbImage};
+
+use crate::network::Task;
+
+/// What a single-shot detector looks at.
+#[derive(Debug, Clone)]
+pub struct Letterboxed {
+    /// The photo in the square that the network takes.
+    pub image: RgbImage,
+    /// Faces with a lower score are left out; 0..=1.
+    pub min_score: f32,
+}
+
+/// What must be known of a single-shot detector to prepare its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputSide(
+    /// Side of the square input in pixels.
+    pub u32,
+);
+
+/// Most faces that YOLOv10n is asked for, as its reference does.
+const YOLO_MAX: usize = 300;
+/// The photo that MTCNN is measured on.
+const PHOTO: (u32, u32) = (640, 480);
+
+/// A picture that shows nothing.
+pub(crate) fn grey(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_pixel(width, height, Rgb([128; 3]))
+}
+
+impl Letterboxed {
+    fn grey(spec: &InputSide) -> Self {
+        Self { image: grey(spec.0, spec.0), min_score: 0.5 }
+    }
+}
+
+/// Runs `detect` once for each run of items that want the same score: nearly always once.
+fn by_score(
+    items: &[Letterboxed],
+    detect: impl Fn(&[RgbImage], f32) -> Result<Vec<Vec<Face>>>,
+) -> Result<Vec<Vec<Face>>> {
+    let mut faces = Vec::with_capacity(items.len());
+    for same in items.chunk_by(|a, b| a.min_score.to_bits() == b.min_score.to_bits()) {
+        let images: Vec<RgbImage> = same.iter().map(|item| item.image.clone()).collect();
+        faces.extend(detect(&images, same[0].min_score)?);
+    }
+    Ok(faces)
+}
+
+impl Task for BlazeFace {
+    type Item = Letterboxed;
+    type Output = Vec<Face>;
+    type Spec = InputSide;
+
+    fn forward(&self, items: &[Letterboxed]) -> Result<Vec<Vec<Face>>> {
+        by_score(items, |images, min_score| self.detect(images, min_score))
+    }
+
+    fn grey(spec: &InputSide) -> Letterboxed {
+        Letterboxed::grey(spec)
+    }
+}
+
+impl Task for YoloV10 {
+    type Item = Letterboxed;
+    type Output = Vec<Face>;
+    type Spec = InputSide;
+
+    fn forward(&self, items: &[Letterboxed]) -> Result<Vec<Vec<Face>>> {
+        by_score(items, |images, min_score| self.detect(images, min_score, YOLO_MAX))
+    }
+
+    fn grey(spec: &InputSide) -> Letterboxed {
+        Letterboxed::grey(spec)
+    }
+}
+
+/// A cascade over photos of any size: each by itself.
+impl Task for Mtcnn {
+    type Item = RgbImage;
+    type Output = Vec<Face>;
+    type Spec = ();
+
+    fn forward(&self, photos: &[RgbImage]) -> Result<Vec<Vec<Face>>> {
+        photos.iter().map(|photo| self.detect(photo, &Config::default())).collect()
+    }
+
+    fn grey((): &()) -> RgbImage {
+        grey(PHOTO.0, PHOTO.1)
+    }
+}
+
+/// The input of the single-shot detector called `name`.
+pub(crate) fn input_side(name: &str) -> InputSide {
+    InputSide(match name {
+        "blazeface-short" => blazeface::Config::short_range().input_size(),
+        "blazeface-full" => blazeface::Config::full_range().input_size(),
+        _ => yolov10::INPUT_SIZE,
+    })
+}
+
+/// The cascade's configuration that looks for faces from `min_face_size` pixels on.
+pub fn cascade_from(min_face_size: f32) -> Config {
+    Config { min_face_size, ..Config::default() }
+}

@@ -1,0 +1,190 @@
+//! All networks of an engine as an operator sees them: what is loaded, what it costs, what must go when memory is short.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
+    time::{Duration, Instant},
+};
+
+use facesocial_types::{ModelId, Service};
+
+use crate::{
+    batch::BatchStats,
+    error::{EngineError, Result},
+    memory::{Budgets, Footprint, Meter},
+};
+
+/// One network, as an operator sees it.
+#[derive(Debug, Clone)]
+pub struct NetworkReport {
+    /// Name and version of its weights.
+    pub id: ModelId,
+    /// The services that it answers for; its memory counts for the first.
+    pub services: Vec<Service>,
+    /// Whether its weights are in memory.
+    pub loaded: bool,
+    /// Whether it stays there whatever else needs room.
+    pub pinned: bool,
+    /// Times that it was loaded.
+    pub loads: u64,
+    /// Time since it was used last; `None` if it never was.
+    pub idle: Option<Duration>,
+    /// Bytes that it needs.
+    pub footprint: Footprint,
+    /// Its line and what came of it.
+    pub batches: BatchStats,
+}
+
+/// What the registry asks of a network.
+pub(crate) trait Managed: Send + Sync {
+    fn name(&self) -> &'static str;
+    /// The service whose budget pays for it.
+    fn service(&self) -> Service;
+    fn report(&self) -> NetworkReport;
+    fn footprint(&self) -> Footprint;
+    fn loaded(&self) -> bool;
+    fn pinned(&self) -> bool;
+    fn pin(&self, pinned: bool);
+    /// When it was used last, for comparison.
+    fn last_used(&self) -> Option<Instant>;
+    /// Loads it unless it is loaded.
+    fn load(&self) -> Result<()>;
+    /// Loads it, runs it once for each size, and writes down what that took.
+    fn measure(&self, meter: Option<Meter>, sizes: &[usize]) -> Result<()>;
+    /// Forgets the weights, at once or as soon as the batch under way has ended.
+    fn unload(&self);
+    /// Forgets the weights if no batch uses them; tells how many bytes that freed.
+    fn unload_if_idle(&self) -> Option<usize>;
+    fn set_max_batch(&self, max_batch: usize);
+}
+
+/// The networks and their budgets.
+pub(crate) struct Registry {
+    networks: RwLock<Vec<Weak<dyn Managed>>>,
+    budgets: Mutex<Budgets>,
+    /// Held while room is made and taken, so that two networks cannot take the same room.
+    room: Mutex<()>,
+    max_batch: usize,
+}
+
+/// Batch sizes that are measured: a line needs two points.
+const MEASURED: [usize; 2] = [1, 2];
+
+impl Registry {
+    pub fn new(budgets: Budgets, max_batch: usize) -> Arc<Self> {
+        Arc::new(Self { networks: RwLock::default(), budgets: Mutex::new(budgets), room: Mutex::new(()), max_batch })
+    }
+
+    pub fn add(&self, network: &Arc<impl Managed + 'static>) {
+        let network: Weak<dyn Managed> = Arc::downgrade(&(Arc::clone(network) as Arc<dyn Managed>));
+        self.networks.write().unwrap_or_else(PoisonError::into_inner).push(network);
+    }
+
+    fn networks(&self) -> Vec<Arc<dyn Managed>> {
+        let networks = self.networks.read().unwrap_or_else(PoisonError::into_inner);
+        networks.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn budgets_locked(&self) -> MutexGuard<'_, Budgets> {
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, name: &str) -> Result<Arc<dyn Managed>> {
+        let found = self.networks().into_iter().find(|n| n.name() == name);
+        found.ok_or_else(|| EngineError::Unknown { name: name.to_owned() })
+    }
+
+    pub fn budgets(&self) -> Budgets {
+        self.budgets_locked().clone()
+    }
+
+    pub fn reports(&self) -> Vec<NetworkReport> {
+        self.networks().iter().map(|n| n.report()).collect()
+    }
+
+    pub fn load(&self, name: &str) -> Result<()> {
+        self.find(name)?.load()
+    }
+
+    pub fn unload(&self, name: &str) -> Result<()> {
+        let network = self.find(name)?;
+        if network.pinned() {
+            return Err(EngineError::Pinned { network: network.name() });
+        }
+        network.unload();
+        Ok(())
+    }
+
+    pub fn pin(&self, name: &str, pinned: bool) -> Result<()> {
+        let network = self.find(name)?;
+        if pinned {
+            network.load()?;
+        }
+        network.pin(pinned);
+        Ok(())
+    }
+
+    /// Loads and measures every network, and cuts the batches to the budgets.
+    pub fn warm_up(&self, meter: Option<Meter>) -> Result<()> {
+        for network in self.networks() {
+            network.measure(meter, &MEASURED)?;
+            // Told as early as possible: a budget that is too small for one network is for several.
+            self.apply(&self.budgets())?;
+        }
+        Ok(())
+    }
+
+    /// Sets a service's budget; batches follow at once.
+    pub fn set_budget(&self, service: Service, bytes: usize) -> Result<()> {
+        let mut budgets = self.budgets();
+        budgets.set(service, bytes);
+        self.apply(&budgets)?;
+        *self.budgets_locked() = budgets;
+        Ok(())
+    }
+
+    /// Cuts the batches to what the budgets allow.
+    fn apply(&self, budgets: &Budgets) -> Result<()> {
+        let networks = self.networks();
+        for service in Service::ALL {
+            let own: Vec<_> = networks.iter().filter(|n| n.service() == *service).collect();
+            let costs: Vec<Footprint> = own.iter().map(|n| n.footprint()).collect();
+            let largest = budgets.largest_batch(*service, &costs, self.max_batch)?;
+            own.iter().for_each(|n| n.set_max_batch(largest));
+        }
+        Ok(())
+    }
+
+    /// Runs `load` once all networks together have room for `needs` more bytes; the one that was used least recently goes
+    /// first.
+    pub fn with_room<T>(&self, network: &'static str, needs: usize, load: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = self.budgets_locked().total();
+        let mut others: Vec<_> = self.networks().into_iter().filter(|n| n.name() != network && n.loaded()).collect();
+        let mut used: usize = others.iter().map(|n| n.footprint().least()).sum();
+        others.retain(|n| !n.pinned());
+        others.sort_by_key(|n| n.last_used());
+        for other in others {
+            if used.saturating_add(needs) <= limit {
+                break;
+            }
+            if let Some(freed) = other.unload_if_idle() {
+                tracing::info!(network = other.name(), freed, "unloaded to make room for {network}");
+                used = used.saturating_sub(freed);
+            }
+        }
+        if used.saturating_add(needs) > limit {
+            return Err(EngineError::NoRoom { network, needs, used, limit });
+        }
+        load()
+    }
+
+    /// Unloads what was not used for `idle`.
+    pub fn sweep(&self, idle: Duration) {
+        for network in self.networks() {
+            let unused = network.last_used().is_none_or(|used| used.elapsed() >= idle);
+            if network.loaded() && unused && !network.pinned() && network.unload_if_idle().is_some() {
+                tracing::info!(network = network.name(), "unloaded: nobody used it");
+            }
+        }
+    }
+}
