@@ -1,6 +1,7 @@
 //! The product of windows with packed weights: convolutions of every kernel, and linear layers.
 
 #![expect(unsafe_code, reason = "the innermost loops work on addresses that were checked before them")]
+#![expect(clippy::needless_range_loop, reason = "the indices are names of registers, each loop is unrolled")]
 
 use super::epilogue::Epilogue;
 use super::matrix::MatrixMut;

@@ -4,6 +4,7 @@
 //! products instead of `9 * (N - 2)^2`; `N` is 4 or 6.
 
 #![expect(unsafe_code, reason = "the innermost loops work on addresses that were checked before them")]
+#![expect(clippy::needless_range_loop, reason = "the indices are names of registers, each loop is unrolled")]
 
 use super::epilogue::Epilogue;
 use super::matrix::MatrixMut;
