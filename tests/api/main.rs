@@ -11,5 +11,7 @@ mod gateway;
 mod helpers;
 mod jobs;
 mod live;
+mod load;
+mod models;
 mod operation;
 mod services;
