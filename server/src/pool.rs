@@ -287,7 +287,12 @@ mod tests {
             let (pool, order) = (pool.clone(), Arc::clone(&order));
             tokio::spawn(on_behalf_of(who, async move {
                 let ticket = pool.admit(1)?;
-                ticket.run(move |_| Ok(order.lock().unwrap().push(who))).await
+                ticket
+                    .run(move |_| {
+                        order.lock().unwrap().push(who);
+                        Ok(())
+                    })
+                    .await
             }))
         };
         let mut flood = Vec::new();

@@ -5,6 +5,8 @@
 //! Each client sends the photo again as soon as it has its answer; after a refusal it waits as long as the answer says,
 //! but for `--hammer`. Answers that the server remembers are asked not to be used.
 
+#![expect(clippy::print_stdout, reason = "a program whose output is its result")]
+
 use std::{
     collections::BTreeMap,
     fs,

@@ -4,6 +4,8 @@
 //!
 //! Each client hands in one crop of noise and waits for its embedding, then the next.
 
+#![expect(clippy::print_stdout, reason = "a program whose output is its result")]
+
 use std::{
     path::PathBuf,
     thread,

@@ -70,7 +70,7 @@ fn worst(case: &Case, rng: &mut Rng) -> f64 {
         }
     };
     let mut want = Vec::with_capacity(added.len());
-    for index in 0..added.len() {
+    for (index, added) in added.iter().enumerate() {
         let (pixel, o) = (index / c_out, index % c_out);
         let (i, y, x) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
         let mut sum = if case.bias { f64::from(bias[o]) } else { 0.0 };
@@ -83,7 +83,7 @@ fn worst(case: &Case, rng: &mut Rng) -> f64 {
         }
         let mut v = rectify(case.activation, sum, slopes[o].into());
         if case.shortcut {
-            v = rectify(case.then, v + f64::from(added[index]), slopes[o].into());
+            v = rectify(case.then, v + f64::from(*added), slopes[o].into());
         }
         want.push(v);
     }

@@ -45,7 +45,7 @@ impl AttributeVote {
     pub fn gender(&self) -> Option<(Gender, f32)> {
         let n = self.estimates.len();
         let male = self.estimates.iter().map(|(_, male)| male).sum::<f32>() / n as f32;
-        (n > 0).then(|| if male >= 0.5 { (Gender::Male, male) } else { (Gender::Female, 1.0 - male) })
+        (n > 0).then_some(if male >= 0.5 { (Gender::Male, male) } else { (Gender::Female, 1.0 - male) })
     }
 
     /// How many frames it stands on.

@@ -176,7 +176,10 @@ mod tests {
             let mut vote = IdentityVote::new(IdentityOptions::default());
             for _ in 0..random.usize(1..25) {
                 let names = ["ann", "bob", "cid"];
-                let shown = names.iter().filter_map(|name| random.bool().then(|| like(name, random.f32())));
+                let shown = names.iter().filter_map(|name| {
+                    let seen = random.bool();
+                    seen.then(|| like(name, random.f32()))
+                });
                 let shown: Vec<Candidate> = shown.collect();
                 vote.add(&shown);
                 if let Some(decided) = vote.decided() {

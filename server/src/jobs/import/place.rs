@@ -26,7 +26,7 @@ pub fn of(path: &str) -> Place<'_> {
         Ok(&[_]) => Place::Refused("the photo lies in no folder; put it into a folder that is named for its person"),
         Ok(_) => Place::Refused("the photo lies in a folder within a folder; paths are person/photo.jpg"),
         Err(Elsewhere::Ignored) => Place::Ignored,
-        Err(Elsewhere::Refused(reason)) => Place::Refused(*reason),
+        Err(Elsewhere::Refused(reason)) => Place::Refused(reason),
     }
 }
 
@@ -35,7 +35,7 @@ pub fn anywhere(path: &str) -> Place<'_> {
     match parts(path).as_deref() {
         Ok(_) => Place::Photo { person: "", file: path },
         Err(Elsewhere::Ignored) => Place::Ignored,
-        Err(Elsewhere::Refused(reason)) => Place::Refused(*reason),
+        Err(Elsewhere::Refused(reason)) => Place::Refused(reason),
     }
 }
 
