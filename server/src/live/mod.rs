@@ -2,10 +2,10 @@
 //!
 //! 1. The server says `hello`. A client that showed no token in the handshake sends `{"type":"auth","token":"..."}`; no
 //!    frame is taken before, and nothing larger than a short text is read.
-//! 2. `{"type":"start",...}` begins; see [`message::Start`]. The server answers `started`.
+//! 2. `{"type":"start",...}` begins; see `message.rs`. The server answers `started`.
 //! 3. Each binary message is a frame: a JPEG, PNG or WebP file. `{"type":"frame","seq":N}` before it names it. At most one
 //!    frame is worked on and one waits; a newer one takes the place of the waiting one, which is counted as dropped.
-//!    Answers are `frame`, see [`answer`], or `error`, after which the connection goes on.
+//!    Answers are `frame`, see `answer.rs`, or `error`, after which the connection goes on.
 //! 4. `{"type":"stop"}` is answered by `stopped`, after the frame under way; then `start` may come again.
 //!
 //! Nothing is kept: no frame, no embedding, no history. Which analyses run on which frames is for
