@@ -12,13 +12,14 @@
 //! One deviation from the reference: it divides by 255. dlib, where the weights were trained, divides by 256, and so
 //! does this.
 
-use candle::{D, DType, Device, Module, Tensor};
+use candle::{DType, Device, Module, Tensor};
 use candle_nn::{Linear, VarBuilder, linear_no_bias};
+use facesocial_kernels::{Minimal, Pool};
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{ChannelOrder, Conv2d, ConvConfig, Normalize, Padding, conv2d},
+    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Padding, Rectifier, conv2d},
 };
 
 /// Side of the input chip in pixels.
@@ -33,20 +34,28 @@ pub const NORMALIZE: Normalize =
 /// The four widths: channels, and units that keep the extent; the unit before them halves it, except in the first.
 const STAGES: [(usize, usize); 4] = [(32, 3), (64, 3), (128, 2), (256, 2)];
 
-/// Convolution and scale, without the rectifier.
+/// Convolution and scale, then a rectifier, and one after the shortcut.
 ///
 /// dlib's `affine` layer, a batch norm at inference, stands behind each convolution and is folded into it.
-fn conv_scale(vb: &VarBuilder<'_>, c_in: usize, c_out: usize, kernel: usize, config: ConvConfig) -> Result<Conv2d> {
+fn conv_scale(
+    vb: &VarBuilder<'_>,
+    (c_in, c_out): (usize, usize),
+    kernel: usize,
+    config: ConvConfig,
+    rectifier: Rectifier,
+    then: Rectifier,
+) -> Result<FusedConv> {
     let conv = conv2d(vb.pp("conv"), c_in, c_out, (kernel, kernel), config)?;
     let scale = vb.pp("scale");
-    Ok(conv.fold(&scale.get(c_out, "weight")?, &scale.get(c_out, "bias")?)?)
+    let conv = conv.fold(&scale.get(c_out, "weight")?, &scale.get(c_out, "bias")?)?;
+    Ok(FusedConv::with(conv, rectifier, then, Minimal::Auto)?)
 }
 
 /// Residual unit of two 3 x 3 convolutions.
 #[derive(Debug, Clone)]
 pub struct Residual {
-    conv1: Conv2d,
-    conv2: Conv2d,
+    conv1: FusedConv,
+    conv2: FusedConv,
     down: bool,
 }
 
@@ -54,11 +63,23 @@ impl Residual {
     fn load(vb: &VarBuilder<'_>, c_in: usize, c_out: usize, down: bool) -> Result<Self> {
         let same = ConvConfig::default().padding(Padding::all(1));
         let first = if down { ConvConfig::default().stride(2) } else { same };
+        let (relu, none) = (Rectifier::RELU, Rectifier::NONE);
         Ok(Self {
-            conv1: conv_scale(&vb.pp("conv1"), c_in, c_out, 3, first)?,
-            conv2: conv_scale(&vb.pp("conv2"), c_out, c_out, 3, same)?,
+            conv1: conv_scale(&vb.pp("conv1"), (c_in, c_out), 3, first, relu.clone(), none.clone())?,
+            conv2: conv_scale(&vb.pp("conv2"), (c_out, c_out), 3, same, none, relu)?,
             down,
         })
+    }
+
+    /// `[n, c, h, w] -> [n, c, h, w]`, or `[n, c_out, h / 2, w / 2]` where it halves.
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        let ys = self.conv1.forward(xs)?;
+        if self.down {
+            // The branch and its shortcut can differ by a row, a column and in channels: zeros fill what is missing.
+            xs.avg_pool(2)?.add(&self.conv2.forward(&ys)?, true)
+        } else {
+            self.conv2.forward_add(&ys, xs)
+        }
     }
 
     /// `[n, c, h, w] -> [n, c, h, w]`, or `[n, c_out, h / 2, w / 2]` where it halves.
@@ -66,28 +87,18 @@ impl Residual {
     /// # Errors
     /// Another number of channels.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let ys = self.conv2.forward(&self.conv1.forward(xs)?.relu()?)?;
-        let ys = if self.down {
-            // The branch and its shortcut can differ by a row, a column and in channels: zeros fill what is missing.
-            let pooled = xs.avg_pool2d(2)?; // [n, c_in, h / 2, w / 2]
-            let (_, c_in, h, w) = pooled.dims4()?;
-            let (_, c_out, branch_h, branch_w) = ys.dims4()?;
-            let ys = ys.pad_with_zeros(2, 0, h - branch_h)?.pad_with_zeros(3, 0, w - branch_w)?;
-            (pooled.pad_with_zeros(1, 0, c_out - c_in)? + ys)?
-        } else {
-            (ys + xs)?
-        };
-        Ok(ys.relu()?)
+        Ok(Features::over(xs, |xs| self.run(xs))?)
     }
 }
 
 /// The network.
 #[derive(Debug, Clone)]
 pub struct DlibResNet {
-    conv32_down: Conv2d,
+    conv32_down: FusedConv,
     stages: Vec<Vec<Residual>>,
     fc: Linear,
     device: Device,
+    pool: Pool,
 }
 
 impl DlibResNet {
@@ -110,11 +121,13 @@ impl DlibResNet {
             c_in = channels;
         }
         stages.push(vec![Residual::load(&vb.pp("conv256_down_out"), 256, 256, true)?]);
+        let down = ConvConfig::default().stride(2);
         Ok(Self {
-            conv32_down: conv_scale(&vb.pp("conv32_down"), 3, 32, 7, ConvConfig::default().stride(2))?,
+            conv32_down: conv_scale(&vb.pp("conv32_down"), (3, 32), 7, down, Rectifier::RELU, Rectifier::NONE)?,
             stages,
             fc: linear_no_bias(256, EMBEDDING_LEN, vb.pp("fc"))?,
             device: vb.device().clone(),
+            pool: Pool::default(),
         })
     }
 
@@ -126,21 +139,30 @@ impl DlibResNet {
         &self.stages[stage]
     }
 
+    /// From `[n, 3, 150, 150]` to `[n, 256, 2, 2]`; `see` gets the stem and the stages on the way.
+    fn run(&self, xs: &Features, mut see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
+        let mut xs = self.conv32_down.forward(xs)?.max_pool(3, 2)?; // [n, 32, 35, 35]
+        see(&xs)?;
+        for stage in &self.stages {
+            for unit in stage {
+                xs = unit.run(&xs)?;
+            }
+            see(&xs)?;
+        }
+        Ok(xs)
+    }
+
     /// The activations in order: stem `[n, 32, 35, 35]`, then the five stages `[n, 32, 35, 35]`, `[n, 64, 17, 17]`,
     /// `[n, 128, 8, 8]`, `[n, 256, 4, 4]`, `[n, 256, 2, 2]`, from `[n, 3, 150, 150]`.
     ///
     /// # Errors
     /// Another input shape.
     pub fn stages(&self, xs: &Tensor) -> Result<Vec<Tensor>> {
-        let xs = self.conv32_down.forward(xs)?.relu()?; // [n, 32, 72, 72]
-        let mut activations = vec![xs.max_pool2d_with_stride(3, 2)?]; // [n, 32, 35, 35]
-        for stage in &self.stages {
-            let mut xs = activations[activations.len() - 1].clone();
-            for unit in stage {
-                xs = unit.forward(&xs)?;
-            }
-            activations.push(xs);
-        }
+        let mut activations = Vec::with_capacity(self.stages.len() + 1);
+        self.run(&Features::new(xs, &self.pool)?, |xs| {
+            activations.push(xs.tensor()?);
+            Ok(())
+        })?;
         Ok(activations)
     }
 
@@ -149,9 +171,12 @@ impl DlibResNet {
     /// # Errors
     /// Another input shape.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let activations = self.stages(xs)?;
-        let pooled = activations[activations.len() - 1].mean((D::Minus2, D::Minus1))?; // [n, 256]
-        Ok(self.fc.forward(&pooled)?)
+        self.embedding(&Features::new(xs, &self.pool)?)
+    }
+
+    fn embedding(&self, xs: &Features) -> Result<Tensor> {
+        let pooled = nn::run(&self.device, || self.run(xs, |_| Ok(()))?.mean())?; // [n, 256, 1, 1]
+        Ok(self.fc.forward(&pooled.tensor()?.flatten_from(1)?)?)
     }
 
     /// Embeddings of 150 x 150 face chips in the order given: 128 values each, not normalised.
@@ -162,8 +187,8 @@ impl DlibResNet {
         if chips.is_empty() {
             return Ok(Vec::new());
         }
-        let xs = NORMALIZE.batch(chips, INPUT_SIZE, DType::F32, &self.device)?;
-        let embeddings = self.forward(&xs)?.to_vec2::<f32>()?;
+        let xs = NORMALIZE.features(chips, INPUT_SIZE, DType::F32, &self.device, &self.pool)?;
+        let embeddings = self.embedding(&xs)?.to_vec2::<f32>()?;
         if embeddings.iter().flatten().any(|v| !v.is_finite()) {
             return Err(ModelError::NotFinite("dlib-resnet"));
         }

@@ -1,7 +1,7 @@
 //! Activations on their way through a network, wherever it runs.
 
 use candle::{DType, Device, Error, Result, Tensor};
-use facesocial_kernels::{self as kernels, Activation, Map, Pool, PoolSpec};
+use facesocial_kernels::{self as kernels, Activation, Map, Pool};
 
 /// Feature maps: on the CPU in single precision `[n, h, w, c]` in memory that is used again, elsewhere a tensor of
 /// `[n, c, h, w]`.
@@ -33,6 +33,44 @@ impl Features {
         Ok(Self::Map(Map::from_nchw(pool, values, [n, c, h, w]).map_err(Error::wrap)?))
     }
 
+    /// From `[n, c, h, w]`, in the same place as these.
+    ///
+    /// # Errors
+    /// Another number of axes.
+    pub fn beside(&self, xs: &Tensor) -> Result<Self> {
+        match self {
+            Self::Map(map) => Self::new(xs, map.pool()),
+            Self::Tensor(_) => Ok(Self::Tensor(xs.clone())),
+        }
+    }
+
+    /// Images in single precision that `fill` writes: the index of each and all its values, `[h, w, c]`.
+    ///
+    /// # Errors
+    /// No memory on the device.
+    pub fn from_images(
+        [n, h, w, c]: [usize; 4],
+        device: &Device,
+        pool: &Pool,
+        fill: impl Fn(usize, &mut [f32]),
+    ) -> Result<Self> {
+        if device.is_cpu() {
+            return Ok(Self::Map(Map::from_images(pool, [n, h, w, c], fill)));
+        }
+        let mut values = vec![0f32; n * h * w * c];
+        values.chunks_exact_mut((h * w * c).max(1)).enumerate().for_each(|(i, image)| fill(i, image));
+        let images = Tensor::from_vec(values, (n, h, w, c), device)?;
+        Ok(Self::Tensor(images.permute((0, 3, 1, 2))?.contiguous()?))
+    }
+
+    /// What a layer makes of a tensor, `[n, c, h, w]` both.
+    ///
+    /// # Errors
+    /// Another number of axes, or those of the layer.
+    pub fn over(xs: &Tensor, layer: impl FnOnce(&Self) -> Result<Self>) -> Result<Tensor> {
+        layer(&Self::new(xs, &Pool::default())?)?.tensor()
+    }
+
     /// As `[n, c, h, w]`.
     ///
     /// # Errors
@@ -47,6 +85,18 @@ impl Features {
         }
     }
 
+    /// As `[n, h, w, c]`.
+    ///
+    /// # Errors
+    /// No memory on the device.
+    pub fn pixels(&self) -> Result<Tensor> {
+        match self {
+            Self::Map(map) if map.is_dry() => Tensor::zeros(&map.shape(), DType::F32, &Device::Cpu),
+            Self::Map(map) => Tensor::from_slice(map.values(), &map.shape(), &Device::Cpu),
+            Self::Tensor(xs) => xs.permute((0, 2, 3, 1))?.contiguous(),
+        }
+    }
+
     /// `[n, c, h, w]`
     ///
     /// # Errors
@@ -58,45 +108,6 @@ impl Features {
                 Ok([n, c, h, w])
             }
             Self::Tensor(xs) => xs.dims4().map(|(n, c, h, w)| [n, c, h, w]),
-        }
-    }
-
-    /// The mean of each channel, `[n, c, h, w] -> [n, c, 1, 1]`.
-    ///
-    /// # Errors
-    /// The images have no pixels.
-    pub fn mean(&self) -> Result<Self> {
-        match self {
-            Self::Map(map) => Ok(Self::Map(kernels::mean(map).map_err(Error::wrap)?)),
-            Self::Tensor(xs) => Ok(Self::Tensor(xs.mean_keepdim((2, 3))?)),
-        }
-    }
-
-    /// The greatest value of each complete window.
-    ///
-    /// # Errors
-    /// No window fits.
-    pub fn max_pool(&self, kernel: usize, stride: usize) -> Result<Self> {
-        match self {
-            Self::Map(map) => {
-                let spec = PoolSpec::new(kernel, stride);
-                Ok(Self::Map(kernels::max_pool(map, spec).map_err(Error::wrap)?))
-            }
-            Self::Tensor(xs) => Ok(Self::Tensor(xs.max_pool2d_with_stride(kernel, stride)?)),
-        }
-    }
-
-    /// The mean of each complete window of the size of the step.
-    ///
-    /// # Errors
-    /// No window fits.
-    pub fn avg_pool(&self, kernel: usize) -> Result<Self> {
-        match self {
-            Self::Map(map) => {
-                let spec = PoolSpec::new(kernel, kernel);
-                Ok(Self::Map(kernels::avg_pool(map, spec).map_err(Error::wrap)?))
-            }
-            Self::Tensor(xs) => Ok(Self::Tensor(xs.avg_pool2d(kernel)?)),
         }
     }
 
@@ -118,6 +129,70 @@ impl Features {
                 Ok(Self::Tensor(if relu { sum.relu()? } else { sum }))
             }
             _ => candle::bail!("a sum of features in different places"),
+        }
+    }
+
+    /// The channels of all, one's after the other's.
+    ///
+    /// # Errors
+    /// None, some that differ in more than their channels, or features in different places.
+    pub fn concat(all: &[&Self]) -> Result<Self> {
+        if let Some(maps) = all.iter().map(|xs| xs.map()).collect::<Option<Vec<_>>>() {
+            return Ok(Self::Map(kernels::concat(&maps).map_err(Error::wrap)?));
+        }
+        let tensors: Option<Vec<&Tensor>> = all
+            .iter()
+            .map(|xs| match xs {
+                Self::Tensor(xs) => Some(xs),
+                Self::Map(_) => None,
+            })
+            .collect();
+        match tensors {
+            Some(tensors) => Ok(Self::Tensor(Tensor::cat(&tensors, 1)?)),
+            None => candle::bail!("features in different places side by side"),
+        }
+    }
+
+    const fn map(&self) -> Option<&Map> {
+        match self {
+            Self::Map(map) => Some(map),
+            Self::Tensor(_) => None,
+        }
+    }
+
+    /// Some of the channels.
+    ///
+    /// # Errors
+    /// There are fewer.
+    pub fn channels(&self, channels: std::ops::Range<usize>) -> Result<Self> {
+        match self {
+            Self::Map(map) => Ok(Self::Map(kernels::channels(map, channels).map_err(Error::wrap)?)),
+            Self::Tensor(xs) => Ok(Self::Tensor(xs.narrow(1, channels.start, channels.len())?)),
+        }
+    }
+
+    /// Every pixel `by` times in both directions.
+    ///
+    /// # Errors
+    /// `by` is zero.
+    pub fn enlarge(&self, by: usize) -> Result<Self> {
+        match self {
+            Self::Map(map) => Ok(Self::Map(kernels::enlarge(map, by).map_err(Error::wrap)?)),
+            Self::Tensor(xs) => {
+                let (_, _, h, w) = xs.dims4()?;
+                Ok(Self::Tensor(xs.upsample_nearest2d(by * h, by * w)?))
+            }
+        }
+    }
+
+    /// A rectifier without parameters alone.
+    ///
+    /// # Errors
+    /// A PReLU, which needs its slopes.
+    pub fn activate(self, activation: Activation) -> Result<Self> {
+        match self {
+            Self::Map(map) => Ok(Self::Map(kernels::activate(map, activation).map_err(Error::wrap)?)),
+            Self::Tensor(xs) => Ok(Self::Tensor(rectify(&xs, activation)?)),
         }
     }
 
@@ -193,6 +268,19 @@ mod tests {
         assert_close(&a.max_pool(3, 2).unwrap(), &wide_a.max_pool(3, 2).unwrap());
         assert_close(&a.avg_pool(2).unwrap(), &wide_a.avg_pool(2).unwrap());
         assert_close(&a.bilinear(9, 14).unwrap(), &wide_a.bilinear(9, 14).unwrap());
+        assert_close(&a.max_pool_ceil(3, 2).unwrap(), &wide_a.max_pool_ceil(3, 2).unwrap());
+        assert_close(&a.avg_pool_ceil(3, 2).unwrap(), &wide_a.avg_pool_ceil(3, 2).unwrap());
+        assert_close(&a.max_around(5).unwrap(), &wide_a.max_around(5).unwrap());
+        assert_close(&a.enlarge(2).unwrap(), &wide_a.enlarge(2).unwrap());
+        assert_close(&a.channels(1..4).unwrap(), &wide_a.channels(1..4).unwrap());
+        assert_close(&Features::concat(&[&a, &a]).unwrap(), &Features::concat(&[&wide_a, &wide_a]).unwrap());
+        assert!(Features::concat(&[&a, &wide_a]).is_err());
+        let swish = |xs: Features| xs.activate(Activation::HardSwish).unwrap();
+        assert_close(&swish(a.enlarge(1).unwrap()), &swish(wide_a.enlarge(1).unwrap()));
+        let values = |xs: &Features| {
+            xs.pixels().unwrap().to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
+        };
+        assert_eq!(values(&a), values(&wide_a));
         assert!(a.add(&wide_b, false).is_err() && a.scale(&wide_c).is_err());
         assert_eq!(a.dims().unwrap(), wide_a.dims().unwrap());
     }

@@ -23,6 +23,8 @@ impl Rectifier {
     pub const RELU: Self = Self::Plain(Activation::Relu);
     /// `min(max(x, 0), 6)`
     pub const RELU6: Self = Self::Plain(Activation::Relu6);
+    /// `x * sigmoid(x)`
+    pub const SILU: Self = Self::Plain(Activation::Silu);
 
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         match self {

@@ -1,9 +1,100 @@
-//! Max pooling that keeps the incomplete window at the end.
+//! Maxima and means over windows.
 
-use candle::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle::{CpuStorage, CustomOp1, DType, Error, Layout, Result, Shape, Tensor};
+use facesocial_kernels::{self as kernels, PoolSpec};
 use rayon::prelude::*;
 
 use super::conv::contiguous;
+use super::features::Features;
+
+impl Features {
+    /// The mean of each channel, `[n, c, h, w] -> [n, c, 1, 1]`.
+    ///
+    /// # Errors
+    /// The images have no pixels.
+    pub fn mean(&self) -> Result<Self> {
+        match self {
+            Self::Map(map) => Ok(Self::Map(kernels::mean(map).map_err(Error::wrap)?)),
+            Self::Tensor(xs) => Ok(Self::Tensor(xs.mean_keepdim((2, 3))?)),
+        }
+    }
+
+    /// The greatest value of each complete window.
+    ///
+    /// # Errors
+    /// No window fits.
+    pub fn max_pool(&self, kernel: usize, stride: usize) -> Result<Self> {
+        match self {
+            Self::Map(map) => {
+                let spec = PoolSpec::new(kernel, stride);
+                Ok(Self::Map(kernels::max_pool(map, spec).map_err(Error::wrap)?))
+            }
+            Self::Tensor(xs) => Ok(Self::Tensor(xs.max_pool2d_with_stride(kernel, stride)?)),
+        }
+    }
+
+    /// As [`Self::max_pool`], with the incomplete windows at the end, see [`max_pool2d_ceil`].
+    ///
+    /// # Errors
+    /// The images are smaller than the kernel.
+    pub fn max_pool_ceil(&self, kernel: usize, stride: usize) -> Result<Self> {
+        match self {
+            Self::Map(map) => {
+                let spec = PoolSpec { ceil: true, ..PoolSpec::new(kernel, stride) };
+                Ok(Self::Map(kernels::max_pool(map, spec).map_err(Error::wrap)?))
+            }
+            Self::Tensor(xs) => Ok(Self::Tensor(max_pool2d_ceil(xs, kernel, stride)?)),
+        }
+    }
+
+    /// The greatest value of the window around each pixel; `kernel` is odd.
+    ///
+    /// # Errors
+    /// The images are smaller than half a kernel.
+    pub fn max_around(&self, kernel: usize) -> Result<Self> {
+        let padding = kernel / 2;
+        match self {
+            Self::Map(map) => {
+                let spec = PoolSpec { padding, ..PoolSpec::new(kernel, 1) };
+                Ok(Self::Map(kernels::max_pool(map, spec).map_err(Error::wrap)?))
+            }
+            Self::Tensor(xs) => {
+                // A repeated edge adds no new value to a window, so its maximum stays that of what lies inside.
+                let padded = xs.pad_with_same(2, padding, padding)?.pad_with_same(3, padding, padding)?;
+                Ok(Self::Tensor(padded.max_pool2d_with_stride(kernel, 1)?))
+            }
+        }
+    }
+
+    /// The mean of what lies inside of each window, incomplete ones at the end too, see
+    /// [`avg_pool2d_ceil`](super::avg_pool2d_ceil).
+    ///
+    /// # Errors
+    /// The images are smaller than the kernel.
+    pub fn avg_pool_ceil(&self, kernel: usize, stride: usize) -> Result<Self> {
+        match self {
+            Self::Map(map) => {
+                let spec = PoolSpec { ceil: true, ..PoolSpec::new(kernel, stride) };
+                Ok(Self::Map(kernels::avg_pool(map, spec).map_err(Error::wrap)?))
+            }
+            Self::Tensor(xs) => Ok(Self::Tensor(super::avg_pool2d_ceil(xs, kernel, stride)?)),
+        }
+    }
+
+    /// The mean of each complete window of the size of the step.
+    ///
+    /// # Errors
+    /// No window fits.
+    pub fn avg_pool(&self, kernel: usize) -> Result<Self> {
+        match self {
+            Self::Map(map) => {
+                let spec = PoolSpec::new(kernel, kernel);
+                Ok(Self::Map(kernels::avg_pool(map, spec).map_err(Error::wrap)?))
+            }
+            Self::Tensor(xs) => Ok(Self::Tensor(xs.avg_pool2d(kernel)?)),
+        }
+    }
+}
 
 /// Max pooling with PyTorch's `ceil_mode=True`, `[n, c, h, w] -> [n, c, ceil((h - k) / s) + 1, ceil((w - k) / s) + 1]`.
 ///
