@@ -14,11 +14,12 @@ use candle_nn::{
     Linear, VarBuilder, linear,
     ops::{sigmoid, softmax},
 };
+use facesocial_kernels::Pool;
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{ChannelOrder, Conv2d, ConvConfig, Normalize, conv2d},
+    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Rectifier, conv2d},
 };
 
 /// Side of the input crop in pixels.
@@ -51,16 +52,11 @@ const UNITS: [(usize, usize); 13] = [
     (1024, 1),
 ];
 
-/// Rectifier with the upper end 6.
-fn relu6(xs: &Tensor) -> Result<Tensor> {
-    Ok(xs.clamp(0f32, 6f32)?)
-}
-
 /// Depthwise 3 x 3 and pointwise convolution, each with its batch norm and ReLU6.
 #[derive(Debug, Clone)]
 pub struct Separable {
-    conv_dw: Conv2d,
-    conv_pw: Conv2d,
+    conv_dw: FusedConv,
+    conv_pw: FusedConv,
 }
 
 impl Separable {
@@ -69,10 +65,17 @@ impl Separable {
         let conv_dw = conv2d(vb.pp(format!("conv_dw_{unit}")), c_in, c_in, (3, 3), depthwise)?;
         // The pointwise batch norms were folded when the graph was exported, the depthwise ones are folded here.
         let bn = vb.pp(format!("conv_dw_{unit}_bn"));
+        let conv_dw = conv_dw.fold(&bn.get(c_in, "mul")?, &bn.get(c_in, "sub")?)?;
+        let conv_pw = conv2d(vb.pp(format!("conv_pw_{unit}")), c_in, c_out, (1, 1), ConvConfig::default())?;
         Ok(Self {
-            conv_dw: conv_dw.fold(&bn.get(c_in, "mul")?, &bn.get(c_in, "sub")?)?,
-            conv_pw: conv2d(vb.pp(format!("conv_pw_{unit}")), c_in, c_out, (1, 1), ConvConfig::default())?,
+            conv_dw: FusedConv::new(conv_dw, Rectifier::RELU6)?,
+            conv_pw: FusedConv::new(conv_pw, Rectifier::RELU6)?,
         })
+    }
+
+    /// `[n, c_in, h, w] -> [n, c_out, ceil(h / stride), ceil(w / stride)]`
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        self.conv_pw.forward(&self.conv_dw.forward(xs)?)
     }
 
     /// `[n, c_in, h, w] -> [n, c_out, ceil(h / stride), ceil(w / stride)]`
@@ -80,20 +83,20 @@ impl Separable {
     /// # Errors
     /// Another number of channels.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let xs = relu6(&self.conv_dw.forward(xs)?)?;
-        relu6(&self.conv_pw.forward(&xs)?)
+        Ok(Features::over(xs, |xs| self.run(xs))?)
     }
 }
 
 /// The network.
 #[derive(Debug, Clone)]
 pub struct FaceRes {
-    conv1: Conv2d,
+    conv1: FusedConv,
     units: Vec<Separable>,
     feats: Linear,
     age_pred: Linear,
     gender_pred: Linear,
     device: Device,
+    pool: Pool,
 }
 
 /// What [`FaceRes::forward`] gives.
@@ -132,13 +135,15 @@ impl FaceRes {
             units.push(Separable::load(&vb, i + 1, c_in, c_out, stride)?);
             c_in = c_out;
         }
+        let conv1 = conv2d(vb.pp("conv1"), 3, 32, (3, 3), ConvConfig::default().stride(2).same())?;
         Ok(Self {
-            conv1: conv2d(vb.pp("conv1"), 3, 32, (3, 3), ConvConfig::default().stride(2).same())?,
+            conv1: FusedConv::new(conv1, Rectifier::RELU6)?,
             units,
             feats: linear(EMBEDDING_LEN, 256, vb.pp("feats"))?,
             age_pred: linear(256, AGES, vb.pp("age_pred"))?,
             gender_pred: linear(256, 1, vb.pp("gender_pred"))?,
             device: vb.device().clone(),
+            pool: Pool::default(),
         })
     }
 
@@ -147,16 +152,28 @@ impl FaceRes {
         &self.units
     }
 
+    /// From `[n, 3, 224, 224]` to `[n, 1024, 7, 7]`; `see` gets the stem and the units' results on the way.
+    fn run(&self, xs: &Features, mut see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
+        let mut xs = self.conv1.forward(xs)?; // [n, 32, 112, 112]
+        see(&xs)?;
+        for unit in &self.units {
+            xs = unit.run(&xs)?;
+            see(&xs)?;
+        }
+        Ok(xs)
+    }
+
     /// The activations in order: stem `[n, 32, 112, 112]`, then the thirteen units down to `[n, 1024, 7, 7]`, from
     /// `[n, 3, 224, 224]`.
     ///
     /// # Errors
     /// Another input shape.
     pub fn stages(&self, xs: &Tensor) -> Result<Vec<Tensor>> {
-        let mut activations = vec![relu6(&self.conv1.forward(xs)?)?];
-        for unit in &self.units {
-            activations.push(unit.forward(&activations[activations.len() - 1])?);
-        }
+        let mut activations = Vec::with_capacity(self.units.len() + 1);
+        self.run(&Features::new(xs, &self.pool)?, |xs| {
+            activations.push(xs.tensor()?);
+            Ok(())
+        })?;
         Ok(activations)
     }
 
@@ -165,11 +182,12 @@ impl FaceRes {
     /// # Errors
     /// Another input shape.
     pub fn forward(&self, xs: &Tensor) -> Result<Heads> {
-        let mut xs = relu6(&self.conv1.forward(xs)?)?;
-        for unit in &self.units {
-            xs = unit.forward(&xs)?;
-        }
-        let embedding = xs.mean((D::Minus2, D::Minus1))?; // [n, 1024]
+        self.heads(&Features::new(xs, &self.pool)?)
+    }
+
+    fn heads(&self, xs: &Features) -> Result<Heads> {
+        let pooled = nn::run(&self.device, || self.run(xs, |_| Ok(()))?.mean())?; // [n, 1024, 1, 1]
+        let embedding = pooled.tensor()?.flatten_from(1)?; // [n, 1024]
         let feats = self.feats.forward(&embedding)?.relu()?; // [n, 256]
         let age = softmax(&self.age_pred.forward(&feats)?, D::Minus1)?;
         let male = sigmoid(&self.gender_pred.forward(&feats)?)?;
@@ -184,7 +202,7 @@ impl FaceRes {
         if crops.is_empty() {
             return Ok(Vec::new());
         }
-        let heads = self.forward(&NORMALIZE.batch(crops, INPUT_SIZE, DType::F32, &self.device)?)?;
+        let heads = self.heads(&NORMALIZE.features(crops, INPUT_SIZE, DType::F32, &self.device, &self.pool)?)?;
         let (embeddings, ages) = (heads.embedding.to_vec2::<f32>()?, heads.age.to_vec2::<f32>()?);
         let male = heads.male.flatten_all()?.to_vec1::<f32>()?;
         if embeddings.iter().chain(&ages).flatten().chain(&male).any(|v| !v.is_finite()) {
