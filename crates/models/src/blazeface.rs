@@ -17,12 +17,13 @@
 
 use candle::{D, DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
+use facesocial_kernels::{Minimal, Pool};
 use facesocial_types::{BBox, Face, LandmarkName, Landmarks, Point};
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{ChannelOrder, Conv2d, ConvConfig, Normalize, bilinear_resize, conv2d},
+    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Rectifier, conv2d},
 };
 
 /// `x / 127.5 - 1`, RGB.
@@ -136,27 +137,28 @@ impl Config {
     }
 }
 
-/// Depthwise 3 x 3, then pointwise; no activation.
+fn pointwise(vb: VarBuilder<'_>, c_in: usize, c_out: usize, rectifier: Rectifier) -> Result<FusedConv> {
+    Ok(FusedConv::new(conv2d(vb, c_in, c_out, (1, 1), ConvConfig::default())?, rectifier)?)
+}
+
+/// Depthwise 3 x 3, then pointwise; ReLU after that, or after the shortcut.
 #[derive(Debug, Clone)]
 struct Separable {
-    depthwise: Conv2d,
-    pointwise: Conv2d,
+    depthwise: FusedConv,
+    pointwise: FusedConv,
 }
 
 impl Separable {
-    fn load(vb: VarBuilder<'_>, c_in: usize, c_out: usize, stride: usize) -> Result<Self> {
-        let depthwise = ConvConfig::default().stride(stride).same().groups(c_in);
+    fn load(vb: VarBuilder<'_>, c_in: usize, c_out: usize, stride: usize, shortcut: bool) -> Result<Self> {
+        let config = ConvConfig::default().stride(stride).same().groups(c_in);
+        let depthwise = conv2d(vb.pp("depthwise"), c_in, c_in, (3, 3), config)?;
+        let pointwise = conv2d(vb.pp("pointwise"), c_in, c_out, (1, 1), ConvConfig::default())?;
+        let (relu, none) = (Rectifier::RELU, Rectifier::NONE);
+        let (rectifier, then) = if shortcut { (none, relu) } else { (relu, none) };
         Ok(Self {
-            depthwise: conv2d(vb.pp("depthwise"), c_in, c_in, (3, 3), depthwise)?,
-            pointwise: conv2d(vb.pp("pointwise"), c_in, c_out, (1, 1), ConvConfig::default())?,
+            depthwise: FusedConv::new(depthwise, Rectifier::NONE)?,
+            pointwise: FusedConv::with(pointwise, rectifier, then, Minimal::Auto)?,
         })
-    }
-}
-
-impl Module for Separable {
-    /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        self.pointwise.forward(&self.depthwise.forward(xs)?)
     }
 }
 
@@ -165,8 +167,8 @@ impl Module for Separable {
 pub struct BlazeBlock {
     convs: Vec<Separable>,
     stride: usize,
-    /// Channels the shortcut lacks; it gets zeros instead of a projection.
-    extra_channels: usize,
+    /// Whether the shortcut has fewer channels than the sum; it gets zeros instead of a projection.
+    widens: bool,
 }
 
 impl BlazeBlock {
@@ -179,38 +181,49 @@ impl BlazeBlock {
         let mut c_last = c_in;
         for (i, &c_out) in channels.iter().enumerate() {
             let stride = if i == 0 { stride } else { 1 };
-            convs.push(Separable::load(vb.pp(format!("convs.{i}")), c_last, c_out, stride)?);
+            let last = i + 1 == channels.len();
+            convs.push(Separable::load(vb.pp(format!("convs.{i}")), c_last, c_out, stride, last)?);
             c_last = c_out;
         }
-        Ok(Self { convs, stride, extra_channels: c_last.saturating_sub(c_in) })
+        Ok(Self { convs, stride, widens: c_last > c_in })
+    }
+
+    /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        let Some((last, before)) = self.convs.split_last() else { candle::bail!("a block without convolutions") };
+        let mut inside = None;
+        for conv in before {
+            let ys = conv.depthwise.forward(inside.as_ref().unwrap_or(xs))?;
+            inside = Some(conv.pointwise.forward(&ys)?);
+        }
+        let ys = last.depthwise.forward(inside.as_ref().unwrap_or(xs))?;
+        if self.stride == 1 && !self.widens {
+            return last.pointwise.forward_add(&ys, xs);
+        }
+        let ys = last.pointwise.forward(&ys)?;
+        if self.stride == 1 { xs.add(&ys, true) } else { xs.max_pool(self.stride, self.stride)?.add(&ys, true) }
     }
 }
 
 impl Module for BlazeBlock {
     /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
     fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        let mut ys = xs.clone();
-        for (i, conv) in self.convs.iter().enumerate() {
-            ys = conv.forward(&if i == 0 { ys } else { ys.relu()? })?;
-        }
-        let shortcut = if self.stride == 1 { xs.clone() } else { xs.max_pool2d(self.stride)? };
-        let shortcut = shortcut.pad_with_zeros(1, 0, self.extra_channels)?; // [n, c_out, ..]
-        (shortcut + ys)?.relu()
+        Features::over(xs, |xs| self.run(xs))
     }
 }
 
 /// Adds the coarser features, enlarged, to the finer ones of the backbone.
 #[derive(Debug, Clone)]
 struct PyramidStep {
-    coarse: Conv2d,
-    fine: Conv2d,
+    coarse: FusedConv,
+    fine: FusedConv,
     blocks: Vec<BlazeBlock>,
 }
 
 impl PyramidStep {
     fn load(vb: VarBuilder<'_>, c_coarse: usize, c_fine: usize, step: Step) -> Result<Self> {
         let Step { channels, blocks } = step;
-        let project = |name: &str, c_in| conv2d(vb.pp(name), c_in, channels, (1, 1), ConvConfig::default());
+        let project = |name: &str, c_in| pointwise(vb.pp(name), c_in, channels, Rectifier::RELU);
         let load = |(i, block): (usize, &Block)| BlazeBlock::load(vb.pp(format!("blocks.{i}")), channels, block, 1);
         Ok(Self {
             coarse: project("coarse", c_coarse)?,
@@ -220,11 +233,11 @@ impl PyramidStep {
     }
 
     /// `[n, c_coarse, h, w]`, `[n, c_fine, 2h, 2w] -> [n, channels, 2h, 2w]`
-    fn forward(&self, coarse: &Tensor, fine: &Tensor) -> Result<Tensor> {
-        let (_, _, h, w) = fine.dims4()?;
-        let coarse = self.coarse.forward(coarse)?.relu()?;
-        let sum = (self.fine.forward(fine)?.relu()? + bilinear_resize(&coarse, h, w)?)?;
-        Ok(self.blocks.iter().try_fold(sum, |xs, block| block.forward(&xs))?)
+    fn run(&self, coarse: &Features, fine: &Features) -> candle::Result<Features> {
+        let [_, _, h, w] = fine.dims()?;
+        let coarse = self.coarse.forward(coarse)?.bilinear(h, w)?;
+        let sum = self.fine.forward_add(fine, &coarse)?;
+        self.blocks.iter().try_fold(sum, |xs, block| block.run(&xs))
     }
 }
 
@@ -232,15 +245,14 @@ impl PyramidStep {
 #[derive(Debug, Clone)]
 struct Head {
     stride: usize,
-    classifier: Conv2d,
-    regressor: Conv2d,
+    classifier: FusedConv,
+    regressor: FusedConv,
 }
 
 impl Head {
     fn load(vb: &VarBuilder<'_>, c_in: usize, config: HeadConfig) -> Result<Self> {
         let HeadConfig { stride, anchors } = config;
-        let conv =
-            |name: &str, c_out| conv2d(vb.pp(format!("{name}_{stride}")), c_in, c_out, (1, 1), ConvConfig::default());
+        let conv = |name: &str, c_out| pointwise(vb.pp(format!("{name}_{stride}")), c_in, c_out, Rectifier::NONE);
         Ok(Self {
             stride,
             classifier: conv("classifier", anchors)?,
@@ -249,13 +261,19 @@ impl Head {
     }
 
     /// `[n, c_in, h, w]` to `[n, a, 16]` and `[n, a]`.
-    fn forward(&self, xs: &Tensor) -> Result<(Tensor, Tensor)> {
-        let n = xs.dim(0)?;
-        let by_cell = |ys: Tensor| ys.permute((0, 2, 3, 1)); // [n, h, w, c]
-        let regressors = by_cell(self.regressor.forward(xs)?)?.reshape((n, (), COORDINATES))?;
-        let logits = by_cell(self.classifier.forward(xs)?)?.reshape((n, ()))?;
+    fn run(&self, xs: &Features) -> candle::Result<(Tensor, Tensor)> {
+        let [n, ..] = xs.dims()?;
+        let regressors = self.regressor.forward(xs)?.pixels()?.reshape((n, (), COORDINATES))?;
+        let logits = self.classifier.forward(xs)?.pixels()?.reshape((n, ()))?;
         Ok((regressors, logits))
     }
+}
+
+/// The features before the heads.
+struct Backbone {
+    stem: Features,
+    stages: Vec<Features>,
+    pyramid: Vec<Features>,
 }
 
 /// What the network computes on the way, for comparison with the reference.
@@ -276,7 +294,8 @@ pub struct BlazeFace {
     anchors: Vec<Point>,
     device: Device,
     dtype: DType,
-    stem: Conv2d,
+    pool: Pool,
+    stem: FusedConv,
     stages: Vec<Vec<BlazeBlock>>,
     pyramid: Vec<PyramidStep>,
     heads: Vec<Head>,
@@ -319,8 +338,9 @@ impl BlazeFace {
             anchors: config.anchors(),
             device: vb.device().clone(),
             dtype: vb.dtype(),
+            pool: Pool::default(),
             config,
-            stem,
+            stem: FusedConv::new(stem, Rectifier::RELU)?,
             stages,
             pyramid,
             heads,
@@ -332,23 +352,32 @@ impl BlazeFace {
         self.config.input_size
     }
 
+    fn backbone(&self, xs: &Features) -> candle::Result<Backbone> {
+        let stem = self.stem.forward(xs)?; // [n, c, s / 2, s / 2]
+        let mut stages: Vec<Features> = Vec::with_capacity(self.stages.len());
+        for stage in &self.stages {
+            let mut inside = None;
+            for block in stage {
+                inside = Some(block.run(inside.as_ref().or(stages.last()).unwrap_or(&stem))?);
+            }
+            stages.extend(inside); // [n, c, h / 2, w / 2]
+        }
+        let mut pyramid: Vec<Features> = Vec::with_capacity(self.pyramid.len());
+        for (step, fine) in self.pyramid.iter().zip(stages.iter().rev().skip(1)) {
+            let coarse = pyramid.last().or(stages.last()).unwrap_or(&stem);
+            pyramid.push(step.run(coarse, fine)?);
+        }
+        Ok(Backbone { stem, stages, pyramid })
+    }
+
     /// The features before the heads, for `xs` of `[n, 3, s, s]`.
     ///
     /// # Errors
     /// Another shape.
     pub fn stages(&self, xs: &Tensor) -> Result<Stages> {
-        let stem = self.stem.forward(xs)?.relu()?; // [n, c, s / 2, s / 2]
-        let mut backbone: Vec<Tensor> = Vec::with_capacity(self.stages.len());
-        for stage in &self.stages {
-            let input = backbone.last().unwrap_or(&stem).clone();
-            backbone.push(stage.iter().try_fold(input, |xs, block| block.forward(&xs))?); // [n, c, h / 2, w / 2]
-        }
-        let mut pyramid: Vec<Tensor> = Vec::with_capacity(self.pyramid.len());
-        for (step, fine) in self.pyramid.iter().zip(backbone.iter().rev().skip(1)) {
-            let coarse = pyramid.last().or(backbone.last()).unwrap_or(&stem);
-            pyramid.push(step.forward(coarse, fine)?);
-        }
-        Ok(Stages { stem, backbone, pyramid })
+        let Backbone { stem, stages, pyramid } = self.backbone(&Features::new(xs, &self.pool)?)?;
+        let tensors = |all: &[Features]| all.iter().map(Features::tensor).collect::<candle::Result<Vec<_>>>();
+        Ok(Stages { stem: stem.tensor()?, backbone: tensors(&stages)?, pyramid: tensors(&pyramid)? })
     }
 
     /// Regressions `[n, a, 16]` (in input pixels, relative to the anchor) and logits `[n, a]` for `xs` of
@@ -357,13 +386,16 @@ impl BlazeFace {
     /// # Errors
     /// Another shape.
     pub fn forward(&self, xs: &Tensor) -> Result<(Tensor, Tensor)> {
-        let stages = self.stages(xs)?;
-        let mut outputs = Vec::with_capacity(self.heads.len());
-        for head in &self.heads {
+        self.run(&Features::new(xs, &self.pool)?)
+    }
+
+    fn run(&self, xs: &Features) -> Result<(Tensor, Tensor)> {
+        let outputs = nn::run(&self.device, || {
+            let Backbone { stages, pyramid, .. } = self.backbone(xs)?;
             // The pyramid ends at the stride of the only head.
-            let features = stages.pyramid.last().unwrap_or(&stages.backbone[stage_index(head.stride)]);
-            outputs.push(head.forward(features)?);
-        }
+            let features = |stride| pyramid.last().unwrap_or(&stages[stage_index(stride)]);
+            self.heads.iter().map(|head| head.run(features(head.stride))).collect::<candle::Result<Vec<_>>>()
+        })?;
         let (regressors, logits): (Vec<_>, Vec<_>) = outputs.into_iter().unzip();
         Ok((Tensor::cat(&regressors, 1)?, Tensor::cat(&logits, 1)?))
     }
@@ -380,8 +412,8 @@ impl BlazeFace {
         if images.is_empty() {
             return Ok(Vec::new());
         }
-        let xs = NORMALIZE.batch(images, self.config.input_size, self.dtype, &self.device)?;
-        let (regressors, logits) = self.forward(&xs)?;
+        let xs = NORMALIZE.features(images, self.config.input_size, self.dtype, &self.device, &self.pool)?;
+        let (regressors, logits) = self.run(&xs)?;
         let regressors = regressors.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
         let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
         let mut found = Vec::with_capacity(images.len());
