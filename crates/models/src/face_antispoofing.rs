@@ -14,11 +14,12 @@
 
 use candle::{DType, Device, Module, Tensor};
 use candle_nn::{Linear, VarBuilder, linear, linear_no_bias};
+use facesocial_kernels::{Minimal, Pool};
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{ChannelOrder, Conv2d, ConvConfig, Normalize, PRelu, avg_pool2d_ceil, conv2d, max_pool2d_ceil},
+    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, PRelu, Rectifier, conv2d},
 };
 
 /// Side of the input in pixels.
@@ -38,23 +39,18 @@ const LEAK: f64 = 0.2;
 const IMAGES_AT_ONCE: usize = 4;
 
 /// Convolution, TensorFlow's `SAME` padding unless told otherwise, and a leaky rectifier after it.
-#[derive(Debug, Clone)]
-struct ConvUnit {
-    conv: Conv2d,
-    leaky: PRelu,
+fn conv_leaky(vb: VarBuilder<'_>, c_in: usize, c_out: usize, kernel: usize, config: ConvConfig) -> Result<FusedConv> {
+    let leaky = Rectifier::PRelu(leaky(&vb, c_out)?);
+    Ok(FusedConv::new(conv2d(vb, c_in, c_out, (kernel, kernel), config)?, leaky)?)
 }
 
-impl ConvUnit {
-    fn load(vb: VarBuilder<'_>, c_in: usize, c_out: usize, kernel: usize, config: ConvConfig) -> Result<Self> {
-        let leaky = leaky(&vb, c_out)?;
-        Ok(Self { conv: conv2d(vb, c_in, c_out, (kernel, kernel), config)?, leaky })
+/// `xs` through one layer after the other.
+fn through(layers: &[FusedConv], xs: &Features) -> candle::Result<Option<Features>> {
+    let mut ys = None;
+    for layer in layers {
+        ys = Some(layer.forward(ys.as_ref().unwrap_or(xs))?);
     }
-}
-
-impl Module for ConvUnit {
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        self.leaky.forward(&self.conv.forward(xs)?)
-    }
+    Ok(ys)
 }
 
 fn leaky(vb: &VarBuilder<'_>, channels: usize) -> Result<PRelu> {
@@ -65,7 +61,7 @@ fn leaky(vb: &VarBuilder<'_>, channels: usize) -> Result<PRelu> {
 #[derive(Debug, Clone)]
 pub struct ResidualUnit {
     /// First and second convolution of each pair; the second one's rectifier comes after the sum.
-    pairs: [(ConvUnit, ConvUnit); 2],
+    pairs: [(FusedConv, FusedConv); 2],
 }
 
 impl ResidualUnit {
@@ -74,21 +70,31 @@ impl ResidualUnit {
     /// # Errors
     /// A missing key or another shape.
     pub fn load(vb: VarBuilder<'_>) -> Result<Self> {
-        let unit =
-            |j: usize| ConvUnit::load(vb.pp(format!("conv.{j}")), CHANNELS, CHANNELS, 3, ConvConfig::default().same());
-        Ok(Self { pairs: [(unit(0)?, unit(1)?), (unit(2)?, unit(3)?)] })
+        let same = ConvConfig::default().same();
+        let pair = |first: usize| -> Result<(FusedConv, FusedConv)> {
+            let vb = |j: usize| vb.pp(format!("conv.{j}"));
+            let second = conv2d(vb(first + 1), CHANNELS, CHANNELS, (3, 3), same)?;
+            let leaky = Rectifier::PRelu(leaky(&vb(first + 1), CHANNELS)?);
+            Ok((
+                conv_leaky(vb(first), CHANNELS, CHANNELS, 3, same)?,
+                FusedConv::with(second, Rectifier::NONE, leaky, Minimal::Auto)?,
+            ))
+        };
+        Ok(Self { pairs: [pair(0)?, pair(2)?] })
+    }
+
+    /// `[n, 32, h, w] -> [n, 32, h / 2, w / 2]`
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        let pair =
+            |(first, second): &(FusedConv, FusedConv), xs: &Features| second.forward_add(&first.forward(xs)?, xs);
+        pair(&self.pairs[1], &pair(&self.pairs[0], xs)?)?.max_pool_ceil(3, 2)
     }
 }
 
 impl Module for ResidualUnit {
     /// `[n, 32, h, w] -> [n, 32, h / 2, w / 2]`
     fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        let mut xs = xs.clone();
-        for (first, second) in &self.pairs {
-            let ys = second.conv.forward(&first.forward(&xs)?)?;
-            xs = second.leaky.forward(&(xs + ys)?)?;
-        }
-        max_pool2d_ceil(&xs, 3, 2)
+        Features::over(xs, |xs| self.run(xs))
     }
 }
 
@@ -96,7 +102,7 @@ impl Module for ResidualUnit {
 /// most.
 #[derive(Debug, Clone)]
 struct RoutingUnit {
-    downsample: Vec<ConvUnit>,
+    downsample: Vec<FusedConv>,
     mean: Tensor,
     direction: Tensor,
 }
@@ -105,7 +111,7 @@ impl RoutingUnit {
     /// Features are reduced to 8 x 8, the deeper the node the fewer steps.
     fn load(vb: VarBuilder<'_>, steps: usize) -> Result<Self> {
         let config = ConvConfig::default().stride(2).same();
-        let step = |j| ConvUnit::load(vb.pp(format!("downsample.{j}")), CHANNELS, CHANNELS, 3, config);
+        let step = |j| conv_leaky(vb.pp(format!("downsample.{j}")), CHANNELS, CHANNELS, 3, config);
         Ok(Self {
             downsample: (0..steps).map(step).collect::<Result<_>>()?,
             mean: vb.get(8 * 8 * CHANNELS, "mean")?,
@@ -114,19 +120,19 @@ impl RoutingUnit {
     }
 
     /// `[n, 32, h, w] -> [n]`; not negative: the first child, negative: the second.
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let xs = self.downsample.iter().try_fold(xs.clone(), |xs, unit| unit.forward(&xs))?; // [n, 32, 16, 16]
-        let xs = avg_pool2d_ceil(&xs, 3, 2)?; // [n, 32, 8, 8]
-        let xs = xs.permute((0, 2, 3, 1))?.flatten_from(1)?; // [n, 8 * 8 * 32], channels last as in the weights
+    fn run(&self, xs: &Features) -> candle::Result<Tensor> {
+        let reduced = through(&self.downsample, xs)?; // [n, 32, 16, 16]
+        let xs = reduced.as_ref().unwrap_or(xs).avg_pool_ceil(3, 2)?; // [n, 32, 8, 8]
+        let xs = xs.pixels()?.flatten_from(1)?; // [n, 8 * 8 * 32], channels last as in the weights
         let values = xs.broadcast_sub(&self.mean)?.matmul(&self.direction.unsqueeze(1)?)?; // [n, 1]
-        Ok(values.squeeze(1)?)
+        values.squeeze(1)
     }
 }
 
 /// SFL, supervised feature learning: the judgement of a leaf.
 #[derive(Debug, Clone)]
 struct Leaf {
-    downsample: Vec<ConvUnit>,
+    downsample: Vec<FusedConv>,
     dense: Linear,
     leaky: PRelu,
     class: Linear,
@@ -138,7 +144,7 @@ impl Leaf {
         // The last one covers the whole 4 x 4 map.
         let layers = [(32, 32, 3, same), (32, 32, 3, same), (32, 64, 3, same), (64, 128, 4, ConvConfig::default())];
         let layer = |(j, (c_in, c_out, kernel, config))| {
-            ConvUnit::load(vb.pp(format!("downsample.{j}")), c_in, c_out, kernel, config)
+            conv_leaky(vb.pp(format!("downsample.{j}")), c_in, c_out, kernel, config)
         };
         Ok(Self {
             downsample: layers.into_iter().enumerate().map(layer).collect::<Result<_>>()?,
@@ -149,10 +155,10 @@ impl Leaf {
     }
 
     /// `[n, 32, 32, 32] -> [n, 1]`
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let xs = self.downsample.iter().try_fold(xs.clone(), |xs, unit| unit.forward(&xs))?; // [n, 128, 1, 1]
-        let xs = self.leaky.forward(&self.dense.forward(&xs.flatten_from(1)?)?)?; // [n, 256]
-        Ok(self.class.forward(&xs)?)
+    fn run(&self, xs: &Features) -> candle::Result<Tensor> {
+        let reduced = through(&self.downsample, xs)?; // [n, 128, 1, 1]
+        let xs = reduced.as_ref().unwrap_or(xs).tensor()?.flatten_from(1)?;
+        self.class.forward(&self.leaky.forward(&self.dense.forward(&xs)?)?) // by way of [n, 256]
     }
 }
 
@@ -176,7 +182,8 @@ pub struct Stages {
 pub struct FaceAntiSpoofing {
     device: Device,
     dtype: DType,
-    stem: ConvUnit,
+    pool: Pool,
+    stem: FusedConv,
     nodes: Vec<ResidualUnit>,
     routing: Vec<RoutingUnit>,
     leaves: Vec<Leaf>,
@@ -192,7 +199,8 @@ impl FaceAntiSpoofing {
         Ok(Self {
             device: vb.device().clone(),
             dtype: vb.dtype(),
-            stem: ConvUnit::load(vb.pp("conv"), 3, CHANNELS, 5, ConvConfig::default().same())?,
+            pool: Pool::default(),
+            stem: conv_leaky(vb.pp("conv"), 3, CHANNELS, 5, ConvConfig::default().same())?,
             nodes: (0..NODES).map(|i| ResidualUnit::load(vb.pp(format!("cru.{i}")))).collect::<Result<_>>()?,
             routing: (0..NODES)
                 .map(|i| RoutingUnit::load(vb.pp(format!("tru.{i}")), steps(i)))
@@ -201,24 +209,41 @@ impl FaceAntiSpoofing {
         })
     }
 
+    /// The scores of the leaves, `[n, 8]`, and the routing values, `[n]` each, for `[n, 3, 256, 256]`; `see` gets the stem
+    /// and the features of the inner nodes on the way.
+    fn run(
+        &self,
+        xs: &Features,
+        mut see: impl FnMut(&Features) -> candle::Result<()>,
+    ) -> candle::Result<(Tensor, Vec<Tensor>)> {
+        let stem = self.stem.forward(xs)?; // [n, 32, 256, 256]
+        see(&stem)?;
+        let mut nodes: Vec<Features> = Vec::with_capacity(NODES);
+        for (i, unit) in self.nodes.iter().enumerate() {
+            let features = unit.run(if i == 0 { &stem } else { &nodes[(i - 1) / 2] })?;
+            see(&features)?;
+            nodes.push(features);
+        }
+        let routes = self.routing.iter().zip(&nodes).map(|(unit, xs)| unit.run(xs));
+        let routes = routes.collect::<candle::Result<Vec<_>>>()?;
+        let scores = self.leaves.iter().enumerate().map(|(i, leaf)| leaf.run(&nodes[(NODES + i - 1) / 2]));
+        let scores = scores.collect::<candle::Result<Vec<_>>>()?;
+        Ok((Tensor::cat(&scores, 1)?, routes))
+    }
+
     /// Everything on the way, for `xs` of `[n, 3, 256, 256]`.
     ///
     /// # Errors
     /// Another shape.
     pub fn stages(&self, xs: &Tensor) -> Result<Stages> {
-        let stem = self.stem.forward(xs)?; // [n, 32, 256, 256]
-        let mut nodes: Vec<Tensor> = Vec::with_capacity(NODES);
-        for (i, unit) in self.nodes.iter().enumerate() {
-            let features = unit.forward(if i == 0 { &stem } else { &nodes[(i - 1) / 2] })?;
-            nodes.push(features);
-        }
-        let routes = self.routing.iter().zip(&nodes).map(|(unit, xs)| unit.forward(xs)).collect::<Result<Vec<_>>>()?;
-        let mut scores = Vec::with_capacity(LEAVES);
-        for (i, leaf) in self.leaves.iter().enumerate() {
-            scores.push(leaf.forward(&nodes[(NODES + i - 1) / 2])?);
-        }
+        let mut seen = Vec::with_capacity(NODES + 1);
+        let (leaf_scores, routes) = self.run(&Features::new(xs, &self.pool)?, |xs| {
+            seen.push(xs.tensor()?);
+            Ok(())
+        })?;
+        let nodes = seen.split_off(1);
         let leaf_mask = leaf_mask(&routes)?;
-        Ok(Stages { stem, nodes, routes, leaf_scores: Tensor::cat(&scores, 1)?, leaf_mask })
+        Ok(Stages { stem: seen.remove(0), nodes, routes, leaf_scores, leaf_mask })
     }
 
     /// `[n, 3, 256, 256]`, normalised, to the scores of the leaves and the mask of the leaf reached, `[n, 8]` each.
@@ -226,8 +251,12 @@ impl FaceAntiSpoofing {
     /// # Errors
     /// Another shape.
     pub fn forward(&self, xs: &Tensor) -> Result<(Tensor, Tensor)> {
-        let stages = self.stages(xs)?;
-        Ok((stages.leaf_scores, stages.leaf_mask))
+        self.judge(&Features::new(xs, &self.pool)?)
+    }
+
+    fn judge(&self, xs: &Features) -> Result<(Tensor, Tensor)> {
+        let (leaf_scores, routes) = nn::run(&self.device, || self.run(xs, |_| Ok(())))?;
+        Ok((leaf_scores, leaf_mask(&routes)?))
     }
 
     /// The spoof score of each face crop of 256 x 256: the mean magnitude of all leaves' scores. About 0 for a live face,
@@ -259,8 +288,8 @@ impl FaceAntiSpoofing {
     ) -> Result<Vec<f32>> {
         let mut scores = Vec::with_capacity(images.len());
         for images in images.chunks(IMAGES_AT_ONCE) {
-            let xs = NORMALIZE.batch(images, INPUT_SIZE, self.dtype, &self.device)?;
-            let (leaf_scores, mask) = self.forward(&xs)?;
+            let xs = NORMALIZE.features(images, INPUT_SIZE, self.dtype, &self.device, &self.pool)?;
+            let (leaf_scores, mask) = self.judge(&xs)?;
             scores.extend(combine(&leaf_scores.abs()?, &mask)?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
         }
         if scores.iter().all(|v| v.is_finite()) { Ok(scores) } else { Err(ModelError::NotFinite("FaceAntiSpoofing")) }
