@@ -20,13 +20,17 @@
 //! training only. Axes: `n` batch, `c` channels, `h` rows, `w` columns.
 
 use candle::{D, DType, Device, Module, Tensor};
-use candle_nn::{Linear, VarBuilder, linear_no_bias, ops::sigmoid, ops::softmax};
+use candle_nn::{Linear, VarBuilder, linear_no_bias, ops::softmax};
+use facesocial_kernels::{Activation, Pool};
 use facesocial_types::BBox;
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{BatchNorm, ChannelOrder, Conv2d, ConvConfig, Normalize, PRelu, Padding, batch_norm, conv2d_bn, prelu},
+    nn::{
+        self, BatchNorm, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Padding, Rectifier, batch_norm,
+        conv2d_bn, prelu,
+    },
 };
 
 /// BGR, 0..255 as it is.
@@ -141,61 +145,43 @@ impl Config {
 }
 
 /// Convolution, batch norm, PReLU.
-#[derive(Debug, Clone)]
-struct ConvPRelu {
-    conv: Conv2d,
-    prelu: PRelu,
-}
-
-impl ConvPRelu {
-    fn load(vb: VarBuilder<'_>, c_in: usize, c_out: usize, kernel: usize, config: ConvConfig) -> Result<Self> {
-        let config = config.padding(Padding::all(kernel / 2));
-        Ok(Self {
-            conv: conv2d_bn(vb.pp("conv"), vb.pp("bn"), (c_in, c_out), (kernel, kernel), config, BN_EPS)?,
-            prelu: prelu(vb.pp("prelu"), c_out)?,
-        })
-    }
-}
-
-impl Module for ConvPRelu {
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        self.prelu.forward(&self.conv.forward(xs)?)
-    }
+fn conv_prelu(vb: VarBuilder<'_>, c_in: usize, c_out: usize, kernel: usize, config: ConvConfig) -> Result<FusedConv> {
+    let config = config.padding(Padding::all(kernel / 2));
+    let conv = conv2d_bn(vb.pp("conv"), vb.pp("bn"), (c_in, c_out), (kernel, kernel), config, BN_EPS)?;
+    Ok(FusedConv::new(conv, Rectifier::PRelu(prelu(vb.pp("prelu"), c_out)?))?)
 }
 
 /// Weighs the channels by what they hold over the whole map.
 #[derive(Debug, Clone)]
 struct SqueezeExcite {
-    squeeze: Conv2d,
-    excite: Conv2d,
+    squeeze: FusedConv,
+    excite: FusedConv,
 }
 
 impl SqueezeExcite {
     fn load(vb: VarBuilder<'_>, channels: usize) -> Result<Self> {
         let config = ConvConfig::default();
         let narrow = channels / SQUEEZE;
+        let squeeze = conv2d_bn(vb.pp("fc1"), vb.pp("bn1"), (channels, narrow), (1, 1), config, BN_EPS)?;
+        let excite = conv2d_bn(vb.pp("fc2"), vb.pp("bn2"), (narrow, channels), (1, 1), config, BN_EPS)?;
         Ok(Self {
-            squeeze: conv2d_bn(vb.pp("fc1"), vb.pp("bn1"), (channels, narrow), (1, 1), config, BN_EPS)?,
-            excite: conv2d_bn(vb.pp("fc2"), vb.pp("bn2"), (narrow, channels), (1, 1), config, BN_EPS)?,
+            squeeze: FusedConv::new(squeeze, Rectifier::RELU)?,
+            excite: FusedConv::new(excite, Rectifier::Plain(Activation::Sigmoid))?,
         })
     }
-}
 
-impl Module for SqueezeExcite {
     /// `[n, c, h, w] -> [n, c, h, w]`
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        let means = xs.mean_keepdim((2, 3))?; // [n, c, 1, 1]
-        let weights = sigmoid(&self.excite.forward(&self.squeeze.forward(&means)?.relu()?)?)?;
-        xs.broadcast_mul(&weights)
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        xs.scale(&self.excite.forward(&self.squeeze.forward(&xs.mean()?)?)?)
     }
 }
 
 /// Inverted residual: 1 x 1 to other channels, 3 x 3 in each of them, 1 x 1 back without activation.
 #[derive(Debug, Clone)]
 pub struct Bottleneck {
-    conv: ConvPRelu,
-    depthwise: ConvPRelu,
-    project: Conv2d,
+    conv: FusedConv,
+    depthwise: FusedConv,
+    project: FusedConv,
     squeeze: Option<SqueezeExcite>,
     residual: bool,
 }
@@ -210,33 +196,30 @@ impl Bottleneck {
         squeeze: bool,
     ) -> Result<Self> {
         let depthwise = ConvConfig::default().stride(stride).groups(c_inside);
-        let project = vb.pp("project");
+        let at = vb.pp("project");
+        let project = conv2d_bn(at.pp("conv"), at.pp("bn"), (c_inside, c_out), (1, 1), ConvConfig::default(), BN_EPS)?;
         Ok(Self {
-            conv: ConvPRelu::load(vb.pp("conv"), c_in, c_inside, 1, ConvConfig::default())?,
-            depthwise: ConvPRelu::load(vb.pp("conv_dw"), c_inside, c_inside, 3, depthwise)?,
-            project: conv2d_bn(
-                project.pp("conv"),
-                project.pp("bn"),
-                (c_inside, c_out),
-                (1, 1),
-                ConvConfig::default(),
-                BN_EPS,
-            )?,
+            conv: conv_prelu(vb.pp("conv"), c_in, c_inside, 1, ConvConfig::default())?,
+            depthwise: conv_prelu(vb.pp("conv_dw"), c_inside, c_inside, 3, depthwise)?,
+            project: FusedConv::new(project, Rectifier::NONE)?,
             squeeze: squeeze.then(|| SqueezeExcite::load(vb.pp("se_module"), c_out)).transpose()?,
             residual: stride == 1,
         })
     }
 }
 
-impl Module for Bottleneck {
+impl Bottleneck {
     /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        let ys = self.project.forward(&self.depthwise.forward(&self.conv.forward(xs)?)?)?;
-        let ys = match &self.squeeze {
-            Some(squeeze) => squeeze.forward(&ys)?,
-            None => ys,
-        };
-        if self.residual { xs + ys } else { Ok(ys) }
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        let ys = self.depthwise.forward(&self.conv.forward(xs)?)?;
+        match &self.squeeze {
+            None if self.residual => self.project.forward_add(&ys, xs),
+            None => self.project.forward(&ys),
+            Some(squeeze) => {
+                let ys = squeeze.run(&self.project.forward(&ys)?)?;
+                if self.residual { xs.add(&ys, false) } else { Ok(ys) }
+            }
+        }
     }
 }
 
@@ -259,13 +242,14 @@ pub struct MiniFasNet {
     config: Config,
     device: Device,
     dtype: DType,
-    conv1: ConvPRelu,
-    depthwise: ConvPRelu,
+    pool: Pool,
+    conv1: FusedConv,
+    depthwise: FusedConv,
     /// Each row begins with the block that halves the resolution.
     rows: Vec<Vec<Bottleneck>>,
-    conv_last: ConvPRelu,
+    conv_last: FusedConv,
     /// A kernel as large as the map: each position has its own weight.
-    global: Conv2d,
+    global: FusedConv,
     linear: Linear,
     bn: BatchNorm,
     prob: Linear,
@@ -293,23 +277,18 @@ impl MiniFasNet {
             rows.push(blocks);
         }
         let (global, kernel) = (vb.pp("conv_6_dw"), config.last_size());
-        let whole_map = ConvConfig::default().groups(FEATURES);
+        let (channels, whole_map) = ((FEATURES, FEATURES), ConvConfig::default().groups(FEATURES));
+        let global = conv2d_bn(global.pp("conv"), global.pp("bn"), channels, (kernel, kernel), whole_map, BN_EPS)?;
         Ok(Self {
             config,
             device: vb.device().clone(),
             dtype: vb.dtype(),
-            conv1: ConvPRelu::load(vb.pp("conv1"), 3, CHANNELS[0], 3, ConvConfig::default().stride(2))?,
-            depthwise: ConvPRelu::load(vb.pp("conv2_dw"), CHANNELS[0], CHANNELS[0], 3, depthwise)?,
+            pool: Pool::default(),
+            conv1: conv_prelu(vb.pp("conv1"), 3, CHANNELS[0], 3, ConvConfig::default().stride(2))?,
+            depthwise: conv_prelu(vb.pp("conv2_dw"), CHANNELS[0], CHANNELS[0], 3, depthwise)?,
             rows,
-            conv_last: ConvPRelu::load(vb.pp("conv_6_sep"), CHANNELS[3], FEATURES, 1, ConvConfig::default())?,
-            global: conv2d_bn(
-                global.pp("conv"),
-                global.pp("bn"),
-                (FEATURES, FEATURES),
-                (kernel, kernel),
-                whole_map,
-                BN_EPS,
-            )?,
+            conv_last: conv_prelu(vb.pp("conv_6_sep"), CHANNELS[3], FEATURES, 1, ConvConfig::default())?,
+            global: FusedConv::new(global, Rectifier::NONE)?,
             linear: linear_no_bias(FEATURES, EMBEDDING, vb.pp("linear"))?,
             bn: batch_norm(vb.pp("bn"), EMBEDDING, BN_EPS)?,
             prob: linear_no_bias(EMBEDDING, config.classes, vb.pp("prob"))?,
@@ -321,21 +300,40 @@ impl MiniFasNet {
         &self.config
     }
 
+    /// From `[n, 3, s, s]` to the features over the whole face, `[n, 512, 1, 1]`; `see` gets the stem and the rows on the
+    /// way.
+    fn run(&self, xs: &Features, mut see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
+        let mut xs = self.depthwise.forward(&self.conv1.forward(xs)?)?; // [n, 32, s / 2, s / 2]
+        see(&xs)?;
+        for row in &self.rows {
+            for block in row {
+                xs = block.run(&xs)?;
+            }
+            see(&xs)?;
+        }
+        self.global.forward(&self.conv_last.forward(&xs)?)
+    }
+
+    /// `[n, 512, 1, 1]` to `[n, 512]` and the logits, `[n, classes]`.
+    fn classify(&self, features: &Features) -> candle::Result<(Tensor, Tensor)> {
+        let features = features.tensor()?.flatten_from(1)?;
+        let logits = self.prob.forward(&self.bn.forward(&self.linear.forward(&features)?)?)?;
+        Ok((features, logits))
+    }
+
     /// Everything on the way, for `xs` of `[n, 3, s, s]`.
     ///
     /// # Errors
     /// Another shape.
     pub fn stages(&self, xs: &Tensor) -> Result<Stages> {
-        let stem = self.depthwise.forward(&self.conv1.forward(xs)?)?;
-        let mut rows: Vec<Tensor> = Vec::with_capacity(self.rows.len());
-        for row in &self.rows {
-            let input = rows.last().unwrap_or(&stem).clone();
-            rows.push(row.iter().try_fold(input, |xs, block| block.forward(&xs))?);
-        }
-        let features = self.conv_last.forward(rows.last().unwrap_or(&stem))?; // [n, 512, s / 16, s / 16]
-        let features = self.global.forward(&features)?.flatten_from(1)?; // [n, 512]
-        let logits = self.prob.forward(&self.bn.forward(&self.linear.forward(&features)?)?)?; // [n, classes]
-        Ok(Stages { stem, rows, features, logits })
+        let mut seen = Vec::with_capacity(self.rows.len() + 1);
+        let features = self.run(&Features::new(xs, &self.pool)?, |xs| {
+            seen.push(xs.tensor()?);
+            Ok(())
+        })?;
+        let rows = seen.split_off(1);
+        let (features, logits) = self.classify(&features)?;
+        Ok(Stages { stem: seen.remove(0), rows, features, logits })
     }
 
     /// `[n, 3, s, s]`, preprocessed, to logits `[n, classes]`.
@@ -343,7 +341,12 @@ impl MiniFasNet {
     /// # Errors
     /// Another shape.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        Ok(self.stages(xs)?.logits)
+        self.logits(&Features::new(xs, &self.pool)?)
+    }
+
+    fn logits(&self, xs: &Features) -> Result<Tensor> {
+        let features = nn::run(&self.device, || self.run(xs, |_| Ok(())))?;
+        Ok(self.classify(&features)?.1)
     }
 
     /// The probabilities of the classes for each crop, in the order of [`Config`]; each row sums to 1.
@@ -354,8 +357,9 @@ impl MiniFasNet {
         if crops.is_empty() {
             return Ok(Vec::new());
         }
-        let xs = self.config.normalize().batch(crops, self.config.input_size, self.dtype, &self.device)?;
-        let logits = self.forward(&xs)?.to_dtype(DType::F32)?;
+        let normalize = self.config.normalize();
+        let xs = normalize.features(crops, self.config.input_size, self.dtype, &self.device, &self.pool)?;
+        let logits = self.logits(&xs)?.to_dtype(DType::F32)?;
         let rows = softmax(&logits, D::Minus1)?.to_vec2::<f32>()?;
         if rows.iter().flatten().all(|v| v.is_finite()) { Ok(rows) } else { Err(ModelError::NotFinite("MiniFASNet")) }
     }
