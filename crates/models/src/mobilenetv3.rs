@@ -16,11 +16,18 @@ use candle_nn::{
     Linear, VarBuilder, linear,
     ops::{hard_sigmoid, softmax},
 };
+use facesocial_kernels::{
+    Activation::{self, HardSigmoid, HardSwish, Relu},
+    Pool,
+};
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{BatchNorm, ChannelOrder, Conv2d, ConvConfig, Normalize, Padding, batch_norm, conv2d_bn},
+    nn::{
+        self, BatchNorm, ChannelOrder, Conv2d, ConvConfig, Features, FusedConv, Normalize, Padding, Rectifier,
+        batch_norm, conv2d_bn,
+    },
 };
 
 /// Side of the input image in pixels.
@@ -35,26 +42,8 @@ const STEM: usize = 16;
 /// Values before the head.
 const EMBEDDING: usize = 1280;
 
-/// Rectifier of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Activation {
-    Relu,
-    HardSwish,
-}
-
-impl Activation {
-    fn forward(self, xs: &Tensor) -> Result<Tensor> {
-        Ok(match self {
-            Self::Relu => xs.relu()?,
-            Self::HardSwish => (xs * hard_sigmoid(xs)?)?,
-        })
-    }
-}
-
 /// A row of the paper's table 1: kernel, widening, output channels, squeeze-and-excite, rectifier, stride.
 type Row = (usize, f64, usize, bool, Activation, usize);
-
-use Activation::{HardSwish, Relu};
 
 /// The paper's table 1.
 const ROWS: [Row; 15] = [
@@ -84,22 +73,29 @@ fn make_divisible(channels: f64) -> usize {
 /// Squeeze-and-excite: each channel times a factor that the means of all channels give.
 #[derive(Debug, Clone)]
 struct SELayer {
-    squeeze: Linear,
-    excite: Linear,
+    squeeze: FusedConv,
+    excite: FusedConv,
 }
 
 impl SELayer {
     fn load(vb: VarBuilder<'_>, channels: usize) -> Result<Self> {
         let inside = make_divisible((channels / 4) as f64);
-        Ok(Self { squeeze: linear(channels, inside, vb.pp("fc.0"))?, excite: linear(inside, channels, vb.pp("fc.2"))? })
+        // A dense layer over the means is a convolution of one pixel.
+        let dense = |vb: VarBuilder<'_>, c_in, c_out, activation| -> Result<FusedConv> {
+            let dense = linear(c_in, c_out, vb)?;
+            let weight = dense.weight().reshape((c_out, c_in, 1, 1))?;
+            let conv = Conv2d::new(weight, dense.bias().cloned(), ConvConfig::default());
+            Ok(FusedConv::new(conv, Rectifier::Plain(activation))?)
+        };
+        Ok(Self {
+            squeeze: dense(vb.pp("fc.0"), channels, inside, Relu)?,
+            excite: dense(vb.pp("fc.2"), inside, channels, HardSigmoid)?,
+        })
     }
 
     /// `[n, c, h, w] -> [n, c, h, w]`
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let (n, c, ..) = xs.dims4()?;
-        let means = xs.mean((D::Minus2, D::Minus1))?; // [n, c]
-        let factors = hard_sigmoid(&self.excite.forward(&self.squeeze.forward(&means)?.relu()?)?)?;
-        Ok(xs.broadcast_mul(&factors.reshape((n, c, 1, 1))?)?)
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        xs.scale(&self.excite.forward(&self.squeeze.forward(&xs.mean()?)?)?)
     }
 }
 
@@ -107,12 +103,12 @@ impl SELayer {
 #[derive(Debug, Clone)]
 struct InvertedResidual {
     /// `None` where the block does not widen.
-    expand: Option<Conv2d>,
-    depthwise: Conv2d,
+    expand: Option<FusedConv>,
+    depthwise: FusedConv,
     se: Option<SELayer>,
-    /// The rectifier stands before squeeze-and-excite where the block does not widen, after it elsewhere.
-    activation: Activation,
-    project: Conv2d,
+    /// What stands after squeeze-and-excite: the rectifier, where the block widens; elsewhere it stands before.
+    after: Activation,
+    project: FusedConv,
     identity: bool,
 }
 
@@ -120,35 +116,39 @@ impl InvertedResidual {
     fn load(vb: VarBuilder<'_>, c_in: usize, (kernel, widening, c_out, se, activation, stride): Row) -> Result<Self> {
         let vb = vb.pp("conv");
         let inside = make_divisible(c_in as f64 * widening);
-        let pointwise = |conv: usize, channels| {
-            conv2d_bn(vb.pp(conv), vb.pp(conv + 1), channels, (1, 1), ConvConfig::default(), BN_EPS)
+        let rectifier = Rectifier::Plain(activation);
+        let pointwise = |conv: usize, channels, rectifier| {
+            let config = ConvConfig::default();
+            FusedConv::new(conv2d_bn(vb.pp(conv), vb.pp(conv + 1), channels, (1, 1), config, BN_EPS)?, rectifier)
         };
+        let widens = inside != c_in;
         // Positions in the reference's sequence.
-        let (depthwise, squeeze, project) = if inside == c_in { (0, 3, 4) } else { (3, 5, 7) };
+        let (depthwise, squeeze, project) = if widens { (3, 5, 7) } else { (0, 3, 4) };
         let config = ConvConfig::default().stride(stride).padding(Padding::all(kernel / 2)).groups(inside);
-        let channels = (inside, inside);
+        let (at, norm) = (vb.pp(depthwise), vb.pp(depthwise + 1));
+        let depthwise = conv2d_bn(at, norm, (inside, inside), (kernel, kernel), config, BN_EPS)?;
+        let rectified_later = widens && se;
         Ok(Self {
-            expand: (inside != c_in).then(|| pointwise(0, (c_in, inside))).transpose()?,
-            depthwise: conv2d_bn(vb.pp(depthwise), vb.pp(depthwise + 1), channels, (kernel, kernel), config, BN_EPS)?,
+            expand: widens.then(|| pointwise(0, (c_in, inside), rectifier.clone())).transpose()?,
+            depthwise: FusedConv::new(depthwise, if rectified_later { Rectifier::NONE } else { rectifier.clone() })?,
             se: se.then(|| SELayer::load(vb.pp(squeeze), inside)).transpose()?,
-            activation,
-            project: pointwise(project, (inside, c_out))?,
+            after: if rectified_later { activation } else { Activation::None },
+            project: pointwise(project, (inside, c_out), Rectifier::NONE)?,
             identity: stride == 1 && c_in == c_out,
         })
     }
 
     /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let excite = |ys: Tensor| self.se.as_ref().map_or(Ok(ys.clone()), |se| se.forward(&ys));
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
         let ys = match &self.expand {
-            Some(expand) => {
-                let ys = self.activation.forward(&expand.forward(xs)?)?;
-                self.activation.forward(&excite(self.depthwise.forward(&ys)?)?)?
-            }
-            None => excite(self.activation.forward(&self.depthwise.forward(xs)?)?)?,
+            Some(expand) => self.depthwise.forward(&expand.forward(xs)?)?,
+            None => self.depthwise.forward(xs)?,
         };
-        let ys = self.project.forward(&ys)?;
-        Ok(if self.identity { (ys + xs)? } else { ys })
+        let ys = match &self.se {
+            Some(se) => se.run(&ys)?.activate(self.after)?,
+            None => ys,
+        };
+        if self.identity { self.project.forward_add(&ys, xs) } else { self.project.forward(&ys) }
     }
 }
 
@@ -164,13 +164,14 @@ pub struct Liveness {
 /// The network.
 #[derive(Debug, Clone)]
 pub struct Mn3 {
-    stem: Conv2d,
+    stem: FusedConv,
     blocks: Vec<InvertedResidual>,
-    conv_last: Conv2d,
+    conv_last: FusedConv,
     head_bn: BatchNorm,
     head: Linear,
     dtype: DType,
     device: Device,
+    pool: Pool,
 }
 
 impl Mn3 {
@@ -188,22 +189,32 @@ impl Mn3 {
             channels = row.2;
         }
         let (first, last, head) = (features.pp("0"), vb.pp("conv_last"), vb.pp("spoofer"));
+        let stem = conv2d_bn(first.pp("0"), first.pp("1"), (3, STEM), (3, 3), stem, BN_EPS)?;
+        let plain = ConvConfig::default();
+        let conv_last = conv2d_bn(last.pp("0"), last.pp("1"), (channels, EMBEDDING), (1, 1), plain, BN_EPS)?;
         Ok(Self {
-            stem: conv2d_bn(first.pp("0"), first.pp("1"), (3, STEM), (3, 3), stem, BN_EPS)?,
+            stem: FusedConv::new(stem, Rectifier::Plain(HardSwish))?,
             blocks,
-            conv_last: conv2d_bn(
-                last.pp("0"),
-                last.pp("1"),
-                (channels, EMBEDDING),
-                (1, 1),
-                ConvConfig::default(),
-                BN_EPS,
-            )?,
+            conv_last: FusedConv::new(conv_last, Rectifier::Plain(HardSwish))?,
             head_bn: batch_norm(head.pp("1"), EMBEDDING, BN_EPS)?,
             head: linear(EMBEDDING, 2, head.pp("3"))?,
             dtype: vb.dtype(),
             device: vb.device().clone(),
+            pool: Pool::default(),
         })
+    }
+
+    /// From `[n, 3, 128, 128]` to `[n, 1280, 4, 4]`; `see` gets what the stem, each block and the last convolution give.
+    fn run(&self, xs: &Features, mut see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
+        let mut xs = self.stem.forward(xs)?; // [n, 16, 64, 64]
+        see(&xs)?;
+        for block in &self.blocks {
+            xs = block.run(&xs)?;
+            see(&xs)?;
+        }
+        xs = self.conv_last.forward(&xs)?;
+        see(&xs)?;
+        Ok(xs)
     }
 
     /// The activations after the stem and each of the fifteen blocks, then after the last convolution: from
@@ -212,12 +223,11 @@ impl Mn3 {
     /// # Errors
     /// Another number of input channels.
     pub fn stages(&self, xs: &Tensor) -> Result<Vec<Tensor>> {
-        let mut activations = vec![HardSwish.forward(&self.stem.forward(xs)?)?];
-        for block in &self.blocks {
-            activations.push(block.forward(&activations[activations.len() - 1])?);
-        }
-        let last = self.conv_last.forward(&activations[activations.len() - 1])?;
-        activations.push(HardSwish.forward(&last)?);
+        let mut activations = Vec::with_capacity(self.blocks.len() + 2);
+        self.run(&Features::new(xs, &self.pool)?, |xs| {
+            activations.push(xs.tensor()?);
+            Ok(())
+        })?;
         Ok(activations)
     }
 
@@ -226,9 +236,13 @@ impl Mn3 {
     /// # Errors
     /// Another number of input channels.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let stages = self.stages(xs)?;
-        let pooled = stages[stages.len() - 1].mean((D::Minus2, D::Minus1))?; // [n, 1280]
-        let logits = self.head.forward(&HardSwish.forward(&self.head_bn.forward(&pooled)?)?)?;
+        self.probabilities(&Features::new(xs, &self.pool)?)
+    }
+
+    fn probabilities(&self, xs: &Features) -> Result<Tensor> {
+        let pooled = nn::run(&self.device, || self.run(xs, |_| Ok(()))?.mean())?; // [n, 1280, 1, 1]
+        let normed = self.head_bn.forward(&pooled.tensor()?.flatten_from(1)?)?; // [n, 1280]
+        let logits = self.head.forward(&(&normed * hard_sigmoid(&normed)?)?)?; // hard swish before it
         Ok(softmax(&logits, D::Minus1)?)
     }
 
@@ -240,8 +254,8 @@ impl Mn3 {
         if faces.is_empty() {
             return Ok(Vec::new());
         }
-        let xs = NORMALIZE.batch(faces, INPUT_SIZE, self.dtype, &self.device)?;
-        let rows = self.forward(&xs)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let xs = NORMALIZE.features(faces, INPUT_SIZE, self.dtype, &self.device, &self.pool)?;
+        let rows = self.probabilities(&xs)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
         if rows.iter().flatten().any(|v| !v.is_finite()) {
             return Err(ModelError::NotFinite("mn3"));
         }
