@@ -17,14 +17,17 @@
 use candle::{D, DType, Device, Module, Tensor};
 use candle_nn::{
     VarBuilder,
-    ops::{sigmoid, silu, softmax},
+    ops::{sigmoid, softmax},
 };
+use facesocial_kernels::Pool;
 use facesocial_types::{BBox, Face, Landmarks};
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{ChannelOrder, Conv2d, ConvConfig, Normalize, Padding, conv2d, conv2d_bn},
+    nn::{
+        self, ChannelOrder, Conv2d, ConvConfig, Features, FusedConv, Normalize, Padding, Rectifier, conv2d, conv2d_bn,
+    },
 };
 
 /// Side of the input in pixels.
@@ -47,55 +50,60 @@ const WIDTHS: [usize; 4] = [32, 64, 128, 256];
 /// Channels of an attention head.
 const HEAD_CHANNELS: usize = 64;
 
-/// Convolution, batch norm and, but for a few, SiLU.
-#[derive(Debug, Clone)]
-struct Conv {
-    conv: Conv2d,
-    activated: bool,
+/// Convolution and batch norm, padded so that stride 1 keeps the size.
+fn conv_bn(
+    vb: &VarBuilder<'_>,
+    c_in: usize,
+    c_out: usize,
+    kernel: usize,
+    config: ConvConfig,
+) -> candle::Result<Conv2d> {
+    let config = config.padding(Padding::all(kernel / 2));
+    conv2d_bn(vb.pp("conv"), vb.pp("bn"), (c_in, c_out), (kernel, kernel), config, BN_EPS)
 }
 
+/// Convolution, batch norm and, but for a few, SiLU.
+#[derive(Debug, Clone)]
+struct Conv(FusedConv);
+
 impl Conv {
-    /// Padded so that stride 1 keeps the size.
     fn load(vb: VarBuilder<'_>, c_in: usize, c_out: usize, kernel: usize, config: ConvConfig) -> Result<Self> {
-        let config = config.padding(Padding::all(kernel / 2));
-        let conv = conv2d_bn(vb.pp("conv"), vb.pp("bn"), (c_in, c_out), (kernel, kernel), config, BN_EPS)?;
-        Ok(Self { conv, activated: true })
+        Ok(Self(FusedConv::new(conv_bn(&vb, c_in, c_out, kernel, config)?, Rectifier::SILU)?))
     }
 
     fn pointwise(vb: VarBuilder<'_>, c_in: usize, c_out: usize) -> Result<Self> {
         Self::load(vb, c_in, c_out, 1, ConvConfig::default())
     }
 
-    fn depthwise(vb: VarBuilder<'_>, channels: usize, kernel: usize, stride: usize) -> Result<Self> {
-        Self::load(vb, channels, channels, kernel, ConvConfig::default().stride(stride).groups(channels))
+    fn depthwise(vb: VarBuilder<'_>, channels: usize, kernel: usize) -> Result<Self> {
+        Self::load(vb, channels, channels, kernel, ConvConfig::default().groups(channels))
     }
 
-    fn linear(self) -> Self {
-        Self { activated: false, ..self }
+    /// Pointwise, without SiLU.
+    fn linear(vb: VarBuilder<'_>, c_in: usize, c_out: usize) -> Result<Self> {
+        Ok(Self(FusedConv::new(conv_bn(&vb, c_in, c_out, 1, ConvConfig::default())?, Rectifier::NONE)?))
     }
-}
 
-impl Module for Conv {
+    /// Depthwise 3 x 3, without SiLU.
+    fn linear_depthwise(vb: VarBuilder<'_>, channels: usize, stride: usize) -> Result<Self> {
+        let config = ConvConfig::default().stride(stride).groups(channels);
+        Ok(Self(FusedConv::new(conv_bn(&vb, channels, channels, 3, config)?, Rectifier::NONE)?))
+    }
+
     /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        let ys = self.conv.forward(xs)?;
-        if self.activated { silu(&ys) } else { Ok(ys) }
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        self.0.forward(xs)
     }
-}
 
-/// A chain of layers.
-#[derive(Debug, Clone)]
-struct Chain<T>(Vec<T>);
-
-impl<T: Module> Module for Chain<T> {
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        self.0.iter().try_fold(xs.clone(), |xs, layer| layer.forward(&xs))
+    /// As [`Self::run`], with `shortcut` added after SiLU.
+    fn run_add(&self, xs: &Features, shortcut: &Features) -> candle::Result<Features> {
+        self.0.forward_add(xs, shortcut)
     }
 }
 
 /// Depthwise 7 x 7 and 3 x 3 side by side, summed, then SiLU; one 7 x 7 at inference.
 #[derive(Debug, Clone)]
-pub struct RepVggDw(Conv2d);
+pub struct RepVggDw(FusedConv);
 
 impl RepVggDw {
     /// Reads both kernels, or the 7 x 7 alone where the checkpoint has them merged already.
@@ -105,23 +113,26 @@ impl RepVggDw {
     pub fn load(vb: VarBuilder<'_>, channels: usize) -> Result<Self> {
         let config = ConvConfig::default().padding(Padding::all(3)).groups(channels);
         if !vb.contains_tensor("conv.conv.weight") {
-            return Ok(Self(conv2d(vb.pp("conv"), channels, channels, (7, 7), config)?));
+            let merged = conv2d(vb.pp("conv"), channels, channels, (7, 7), config)?;
+            return Ok(Self(FusedConv::new(merged, Rectifier::SILU)?));
         }
-        let large = Conv::depthwise(vb.pp("conv"), channels, 7, 1)?.conv;
-        let small = Conv::depthwise(vb.pp("conv1"), channels, 3, 1)?.conv;
+        let depthwise = ConvConfig::default().groups(channels);
+        let large = conv_bn(&vb.pp("conv"), channels, channels, 7, depthwise)?;
+        let small = conv_bn(&vb.pp("conv1"), channels, channels, 3, depthwise)?;
         let small_kernel = small.weight().pad_with_zeros(2, 2, 2)?.pad_with_zeros(3, 2, 2)?;
         let bias = match (large.bias(), small.bias()) {
             (Some(a), Some(b)) => Some((a + b)?),
             (a, b) => a.or(b).cloned(),
         };
-        Ok(Self(Conv2d::new((large.weight() + small_kernel)?, bias, config)))
+        let merged = Conv2d::new((large.weight() + small_kernel)?, bias, config);
+        Ok(Self(FusedConv::new(merged, Rectifier::SILU)?))
     }
 }
 
 impl Module for RepVggDw {
     /// `[n, c, h, w] -> [n, c, h, w]`
     fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        silu(&self.0.forward(xs)?)
+        Features::over(xs, |xs| self.0.forward(xs))
     }
 }
 
@@ -144,23 +155,24 @@ impl Block {
     fn compact(vb: VarBuilder<'_>, channels: usize) -> Result<Self> {
         let vb = vb.pp("cv1");
         Ok(Self::Compact {
-            widen: [Conv::depthwise(vb.pp(0), channels, 3, 1)?, Conv::pointwise(vb.pp(1), channels, 2 * channels)?],
+            widen: [Conv::depthwise(vb.pp(0), channels, 3)?, Conv::pointwise(vb.pp(1), channels, 2 * channels)?],
             large: RepVggDw::load(vb.pp(2), 2 * channels)?,
-            narrow: [Conv::pointwise(vb.pp(3), 2 * channels, channels)?, Conv::depthwise(vb.pp(4), channels, 3, 1)?],
+            narrow: [Conv::pointwise(vb.pp(3), 2 * channels, channels)?, Conv::depthwise(vb.pp(4), channels, 3)?],
         })
     }
 }
 
-impl Module for Block {
-    /// `[n, c, h, w] -> [n, c, h, w]`, without the shortcut.
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        match self {
-            Self::Bottleneck([first, second]) => second.forward(&first.forward(xs)?),
+impl Block {
+    /// `[n, c, h, w] -> [n, c, h, w]`, with or without the shortcut.
+    fn run(&self, xs: &Features, shortcut: bool) -> candle::Result<Features> {
+        let (before, last) = match self {
+            Self::Bottleneck([first, second]) => (first.run(xs)?, second),
             Self::Compact { widen, large, narrow } => {
-                let xs = widen[1].forward(&widen[0].forward(xs)?)?;
-                narrow[1].forward(&narrow[0].forward(&large.forward(&xs)?)?)
+                let ys = large.0.forward(&widen[1].run(&widen[0].run(xs)?)?)?;
+                (narrow[0].run(&ys)?, &narrow[1])
             }
-        }
+        };
+        if shortcut { last.run_add(&before, xs) } else { last.run(&before) }
     }
 }
 
@@ -168,6 +180,7 @@ impl Module for Block {
 /// gathered.
 #[derive(Debug, Clone)]
 pub struct C2f {
+    half: usize,
     cv1: Conv,
     blocks: Vec<Block>,
     cv2: Conv,
@@ -189,6 +202,7 @@ impl C2f {
             if compact { Block::compact(vb, half) } else { Block::bottleneck(vb, half) }
         };
         Ok(Self {
+            half,
             cv1: Conv::pointwise(vb.pp("cv1"), c_in, 2 * half)?,
             blocks: (0..count).map(block).collect::<Result<_>>()?,
             cv2: Conv::pointwise(vb.pp("cv2"), (2 + count) * half, c_out)?,
@@ -197,16 +211,18 @@ impl C2f {
     }
 }
 
-impl Module for C2f {
+impl C2f {
     /// `[n, c_in, h, w] -> [n, c_out, h, w]`
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        let mut parts = self.cv1.forward(xs)?.chunk(2, 1)?;
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        let both = self.cv1.run(xs)?;
+        let second = both.channels(self.half..2 * self.half)?;
+        let mut parts: Vec<Features> = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
-            let input = &parts[parts.len() - 1];
-            let ys = block.forward(input)?;
-            parts.push(if self.shortcut { (input + ys)? } else { ys });
+            let ys = block.run(parts.last().unwrap_or(&second), self.shortcut)?;
+            parts.push(ys);
         }
-        self.cv2.forward(&Tensor::cat(&parts, 1)?)
+        let all: Vec<&Features> = std::iter::once(&both).chain(&parts).collect();
+        self.cv2.run(&Features::concat(&all)?)
     }
 }
 
@@ -221,15 +237,15 @@ impl ScDown {
     fn load(vb: VarBuilder<'_>, c_in: usize, c_out: usize) -> Result<Self> {
         Ok(Self {
             cv1: Conv::pointwise(vb.pp("cv1"), c_in, c_out)?,
-            cv2: Conv::depthwise(vb.pp("cv2"), c_out, 3, 2)?.linear(),
+            cv2: Conv::linear_depthwise(vb.pp("cv2"), c_out, 2)?,
         })
     }
 }
 
-impl Module for ScDown {
+impl ScDown {
     /// `[n, c_in, h, w] -> [n, c_out, h / 2, w / 2]`
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        self.cv2.forward(&self.cv1.forward(xs)?)
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        self.cv2.run(&self.cv1.run(xs)?)
     }
 }
 
@@ -249,16 +265,14 @@ impl Sppf {
     }
 }
 
-impl Module for Sppf {
+impl Sppf {
     /// `[n, c, h, w] -> [n, c, h, w]`
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        let mut parts = vec![self.cv1.forward(xs)?];
-        for i in 0..3 {
-            // A repeated edge adds no new value to a window, so its maximum stays that of what lies inside.
-            let padded = parts[i].pad_with_same(2, 2, 2)?.pad_with_same(3, 2, 2)?;
-            parts.push(padded.max_pool2d_with_stride(5, 1)?);
-        }
-        self.cv2.forward(&Tensor::cat(&parts, 1)?)
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        let narrow = self.cv1.run(xs)?;
+        let of5 = narrow.max_around(5)?;
+        let of9 = of5.max_around(5)?;
+        let of13 = of9.max_around(5)?;
+        self.cv2.run(&Features::concat(&[&narrow, &of5, &of9, &of13])?)
     }
 }
 
@@ -288,71 +302,74 @@ impl Psa {
             half,
             cv1: Conv::pointwise(vb.pp("cv1"), channels, 2 * half)?,
             cv2: Conv::pointwise(vb.pp("cv2"), 2 * half, channels)?,
-            qkv: Conv::pointwise(attn.pp("qkv"), half, 2 * half)?.linear(),
-            proj: Conv::pointwise(attn.pp("proj"), half, half)?.linear(),
-            pe: Conv::depthwise(attn.pp("pe"), half, 3, 1)?.linear(),
-            ffn: [Conv::pointwise(ffn.pp(0), half, 2 * half)?, Conv::pointwise(ffn.pp(1), 2 * half, half)?.linear()],
+            qkv: Conv::linear(attn.pp("qkv"), half, 2 * half)?,
+            proj: Conv::linear(attn.pp("proj"), half, half)?,
+            pe: Conv::linear_depthwise(attn.pp("pe"), half, 1)?,
+            ffn: [Conv::pointwise(ffn.pp(0), half, 2 * half)?, Conv::linear(ffn.pp(1), 2 * half, half)?],
         })
     }
 
-    /// `[n, half, h, w] -> [n, half, h, w]`
-    fn attention(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        let (n, c, h, w) = xs.dims4()?;
+    /// `[n, half, h, w] -> [n, half, h, w]`, the input added.
+    fn attention(&self, xs: &Features) -> candle::Result<Features> {
+        let [n, c, h, w] = xs.dims()?;
         let (heads, key) = (self.half / HEAD_CHANNELS, HEAD_CHANNELS / 2);
-        let qkv = self.qkv.forward(xs)?.reshape((n, heads, 2 * key + HEAD_CHANNELS, h * w))?;
+        let qkv = self.qkv.run(xs)?.tensor()?.reshape((n, heads, 2 * key + HEAD_CHANNELS, h * w))?;
         let q = qkv.narrow(2, 0, key)?.transpose(2, 3)?.contiguous()?; // [n, heads, h*w, key]
         let k = qkv.narrow(2, key, key)?.contiguous()?; // [n, heads, key, h*w]
         let v = qkv.narrow(2, 2 * key, HEAD_CHANNELS)?.contiguous()?; // [n, heads, 64, h*w]
         let weights = softmax(&(q.matmul(&k)? * (key as f64).powf(-0.5))?, D::Minus1)?; // [n, heads, h*w, h*w]
         let ys = v.matmul(&weights.transpose(2, 3)?.contiguous()?)?.reshape((n, c, h, w))?;
-        self.proj.forward(&(ys + self.pe.forward(&v.reshape((n, c, h, w))?)?)?)
+        let v = xs.beside(&v.reshape((n, c, h, w))?)?;
+        self.proj.run_add(&self.pe.run_add(&v, &xs.beside(&ys)?)?, xs)
     }
-}
 
-impl Module for Psa {
     /// `[n, c, h, w] -> [n, c, h, w]`
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
-        let parts = self.cv1.forward(xs)?.chunk(2, 1)?;
-        let ys = (&parts[1] + self.attention(&parts[1])?)?;
-        let ys = (&ys + self.ffn[1].forward(&self.ffn[0].forward(&ys)?)?)?;
-        self.cv2.forward(&Tensor::cat(&[&parts[0], &ys], 1)?)
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
+        let both = self.cv1.run(xs)?;
+        let first = both.channels(0..self.half)?;
+        let ys = self.attention(&both.channels(self.half..2 * self.half)?)?;
+        let ys = self.ffn[1].run_add(&self.ffn[0].run(&ys)?, &ys)?;
+        self.cv2.run(&Features::concat(&[&first, &ys])?)
     }
 }
 
 /// Predictions at one resolution: a branch for the box, a lighter one for the classes.
 #[derive(Debug, Clone)]
 struct HeadLevel {
-    bbox: Chain<Conv>,
-    bbox_last: Conv2d,
-    class: Chain<Conv>,
-    class_last: Conv2d,
+    bbox: [Conv; 2],
+    bbox_last: FusedConv,
+    class: [Conv; 4],
+    class_last: FusedConv,
 }
 
 impl HeadLevel {
     fn load(bbox: VarBuilder<'_>, class: VarBuilder<'_>, c_in: usize, classes: usize) -> Result<Self> {
         let config = ConvConfig::default();
         let width = WIDTHS[1].max(classes.min(100));
+        let last = |vb, c_in, c_out| FusedConv::new(conv2d(vb, c_in, c_out, (1, 1), config)?, Rectifier::NONE);
         Ok(Self {
-            bbox: Chain(vec![
+            bbox: [
                 Conv::load(bbox.pp(0), c_in, BOX_CHANNELS, 3, config)?,
                 Conv::load(bbox.pp(1), BOX_CHANNELS, BOX_CHANNELS, 3, config)?,
-            ]),
-            bbox_last: conv2d(bbox.pp(2), BOX_CHANNELS, 4 * BINS, (1, 1), config)?,
-            class: Chain(vec![
-                Conv::depthwise(class.pp("0.0"), c_in, 3, 1)?,
+            ],
+            bbox_last: last(bbox.pp(2), BOX_CHANNELS, 4 * BINS)?,
+            class: [
+                Conv::depthwise(class.pp("0.0"), c_in, 3)?,
                 Conv::pointwise(class.pp("0.1"), c_in, width)?,
-                Conv::depthwise(class.pp("1.0"), width, 3, 1)?,
+                Conv::depthwise(class.pp("1.0"), width, 3)?,
                 Conv::pointwise(class.pp("1.1"), width, width)?,
-            ]),
-            class_last: conv2d(class.pp(2), width, classes, (1, 1), config)?,
+            ],
+            class_last: last(class.pp(2), width, classes)?,
         })
     }
 
     /// `[n, c, h, w]` to `[n, 64, h*w]` and `[n, classes, h*w]`.
-    fn forward(&self, xs: &Tensor) -> Result<(Tensor, Tensor)> {
-        let bbox = self.bbox_last.forward(&self.bbox.forward(xs)?)?;
-        let class = self.class_last.forward(&self.class.forward(xs)?)?;
-        Ok((bbox.flatten_from(2)?, class.flatten_from(2)?))
+    fn run(&self, xs: &Features) -> candle::Result<(Tensor, Tensor)> {
+        let bbox = self.bbox_last.forward(&self.bbox[1].run(&self.bbox[0].run(xs)?)?)?;
+        let [depthwise, widen, second, last] = &self.class;
+        let class = second.run(&widen.run(&depthwise.run(xs)?)?)?;
+        let class = self.class_last.forward(&last.run(&class)?)?;
+        Ok((bbox.tensor()?.flatten_from(2)?, class.tensor()?.flatten_from(2)?))
     }
 }
 
@@ -379,7 +396,8 @@ pub struct Stages {
 pub struct YoloV10 {
     device: Device,
     dtype: DType,
-    stem: Chain<Conv>,
+    pool: Pool,
+    stem: [Conv; 2],
     stage4: C2f,
     down8: Conv,
     stage8: C2f,
@@ -421,10 +439,8 @@ impl YoloV10 {
         Ok(Self {
             device: vb.device().clone(),
             dtype: vb.dtype(),
-            stem: Chain(vec![
-                Conv::load(layer(0), 3, w4 / 2, 3, stride2)?,
-                Conv::load(layer(1), w4 / 2, w4, 3, stride2)?,
-            ]),
+            pool: Pool::default(),
+            stem: [Conv::load(layer(0), 3, w4 / 2, 3, stride2)?, Conv::load(layer(1), w4 / 2, w4, 3, stride2)?],
             stage4: C2f::load(layer(2), w4, w4, 1, true, false)?,
             down8: Conv::load(layer(3), w4, w8, 3, stride2)?,
             stage8: C2f::load(layer(4), w8, w8, 2, true, false)?,
@@ -444,41 +460,46 @@ impl YoloV10 {
         })
     }
 
+    /// Backbone and feature pyramid, both at strides 8, 16 and 32.
+    fn features(&self, xs: &Features) -> candle::Result<[[Features; 3]; 2]> {
+        let p4 = self.stage4.run(&self.stem[1].run(&self.stem[0].run(xs)?)?)?;
+        let p8 = self.stage8.run(&self.down8.run(&p4)?)?;
+        let p16 = self.stage16.run(&self.down16.run(&p8)?)?;
+        let p32 = self.stage32.run(&self.down32.run(&p16)?)?;
+        let p32 = self.attention.run(&self.pooling.run(&p32)?)?;
+
+        let up16 = self.up16.run(&Features::concat(&[&p32.enlarge(2)?, &p16])?)?;
+        let n8 = self.up8.run(&Features::concat(&[&up16.enlarge(2)?, &p8])?)?;
+        let n16 = self.pyramid16.run(&Features::concat(&[&self.pyramid_down16.run(&n8)?, &up16])?)?;
+        let n32 = self.pyramid32.run(&Features::concat(&[&self.pyramid_down32.run(&n16)?, &p32])?)?;
+        Ok([[p8, p16, p32], [n8, n16, n32]])
+    }
+
+    /// Corners `[n, 4, a]` in input pixels and scores `[n, classes, a]` of the feature pyramid.
+    fn predict(&self, pyramid: &[Features; 3]) -> candle::Result<(Tensor, Tensor)> {
+        let (mut boxes, mut scores) = (Vec::new(), Vec::new());
+        for ((level, features), stride) in self.head.iter().zip(pyramid).zip(STRIDES) {
+            let (distances, class) = level.run(features)?;
+            let [_, _, h, w] = features.dims()?;
+            boxes.push(self.decode(&distances, (h, w), stride)?);
+            scores.push(sigmoid(&class)?);
+        }
+        Ok((Tensor::cat(&boxes, 2)?, Tensor::cat(&scores, 2)?))
+    }
+
     /// Everything on the way, for `xs` of `[n, 3, h, w]` with sides that are multiples of 32.
     ///
     /// # Errors
     /// Another shape.
     pub fn stages(&self, xs: &Tensor) -> Result<Stages> {
-        let (_, _, h, w) = xs.dims4()?;
-        let p4 = self.stage4.forward(&self.stem.forward(xs)?)?;
-        let p8 = self.stage8.forward(&self.down8.forward(&p4)?)?;
-        let p16 = self.stage16.forward(&self.down16.forward(&p8)?)?;
-        let p32 = self.stage32.forward(&self.down32.forward(&p16)?)?;
-        let p32 = self.attention.forward(&self.pooling.forward(&p32)?)?;
-
-        let twice = |xs: &Tensor, like: &Tensor| xs.upsample_nearest2d(like.dim(2)?, like.dim(3)?);
-        let up16 = self.up16.forward(&Tensor::cat(&[&twice(&p32, &p16)?, &p16], 1)?)?;
-        let n8 = self.up8.forward(&Tensor::cat(&[&twice(&up16, &p8)?, &p8], 1)?)?;
-        let n16 = self.pyramid16.forward(&Tensor::cat(&[&self.pyramid_down16.forward(&n8)?, &up16], 1)?)?;
-        let n32 = self.pyramid32.forward(&Tensor::cat(&[&self.pyramid_down32.forward(&n16)?, &p32], 1)?)?;
-
-        let pyramid = [n8, n16, n32];
-        let (mut boxes, mut scores) = (Vec::new(), Vec::new());
-        for ((level, features), stride) in self.head.iter().zip(&pyramid).zip(STRIDES) {
-            let (distances, class) = level.forward(features)?;
-            boxes.push(self.decode(&distances, (h / stride, w / stride), stride)?);
-            scores.push(sigmoid(&class)?);
-        }
-        Ok(Stages {
-            backbone: [p8, p16, p32],
-            pyramid,
-            boxes: Tensor::cat(&boxes, 2)?,
-            scores: Tensor::cat(&scores, 2)?,
-        })
+        let [backbone, pyramid] = self.features(&Features::new(xs, &self.pool)?)?;
+        let tensors = |[a, b, c]: &[Features; 3]| Ok::<_, candle::Error>([a.tensor()?, b.tensor()?, c.tensor()?]);
+        let (boxes, scores) = self.predict(&pyramid)?;
+        Ok(Stages { backbone: tensors(&backbone)?, pyramid: tensors(&pyramid)?, boxes, scores })
     }
 
     /// `[n, 64, cells]`, logits of the distances to the four sides, to corners `[n, 4, cells]` in input pixels.
-    fn decode(&self, distances: &Tensor, cells: (usize, usize), stride: usize) -> Result<Tensor> {
+    fn decode(&self, distances: &Tensor, cells: (usize, usize), stride: usize) -> candle::Result<Tensor> {
         let (n, _, count) = distances.dims3()?;
         let bins = Tensor::arange(0f32, BINS as f32, &self.device)?.to_dtype(self.dtype)?.reshape((1, 1, BINS, 1))?;
         let shares = softmax(&distances.reshape((n, 4, BINS, count))?, 2)?;
@@ -488,7 +509,7 @@ impl YoloV10 {
         let centres = centres.to_dtype(self.dtype)?.reshape((1, 2, count))?;
         let first = centres.broadcast_sub(&distances.narrow(1, 0, 2)?)?;
         let second = centres.broadcast_add(&distances.narrow(1, 2, 2)?)?;
-        Ok((Tensor::cat(&[first, second], 1)? * stride as f64)?)
+        Tensor::cat(&[first, second], 1)? * stride as f64
     }
 
     /// `[n, 3, h, w]`, preprocessed, to corners `[n, 4, a]` in input pixels and scores `[n, classes, a]`.
@@ -496,8 +517,14 @@ impl YoloV10 {
     /// # Errors
     /// Another shape; the sides must be multiples of 32.
     pub fn forward(&self, xs: &Tensor) -> Result<(Tensor, Tensor)> {
-        let stages = self.stages(xs)?;
-        Ok((stages.boxes, stages.scores))
+        self.run(&Features::new(xs, &self.pool)?)
+    }
+
+    fn run(&self, xs: &Features) -> Result<(Tensor, Tensor)> {
+        Ok(nn::run(&self.device, || {
+            let [_, pyramid] = self.features(xs)?;
+            self.predict(&pyramid)
+        })?)
     }
 
     /// The faces on each letterboxed photo of 640 x 640: those with a score of `min_score` (0..=1) and more, best first, at
@@ -512,9 +539,9 @@ impl YoloV10 {
         // One at a time: a larger batch is no faster on a CPU and takes the more memory.
         for (index, image) in images.iter().enumerate() {
             let xs = NORMALIZE
-                .batch(std::slice::from_ref(image), INPUT_SIZE, self.dtype, &self.device)
+                .features(std::slice::from_ref(image), INPUT_SIZE, self.dtype, &self.device, &self.pool)
                 .map_err(|e| at_index(e, index))?;
-            let (boxes, scores) = self.forward(&xs)?;
+            let (boxes, scores) = self.run(&xs)?;
             let corners = boxes.squeeze(0)?.t()?.to_dtype(DType::F32)?.to_vec2::<f32>()?; // [a, 4]
             let scores = scores.max(1)?.squeeze(0)?.to_dtype(DType::F32)?.to_vec1::<f32>()?; // [a]
             if !corners.iter().flatten().chain(&scores).all(|v| v.is_finite()) {
@@ -551,6 +578,8 @@ fn at_index(error: ModelError, position: usize) -> ModelError {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+
+    use candle_nn::ops::silu;
 
     use super::*;
 
