@@ -18,12 +18,13 @@ mod cascade;
 
 use candle::{D, Device, Module, Tensor};
 use candle_nn::{Linear, VarBuilder, linear, ops::softmax};
+use facesocial_kernels::Pool;
 use facesocial_types::{BBox, Face, LandmarkName, Landmarks, Point};
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{Conv2d, ConvConfig, PRelu, conv2d, max_pool2d_ceil, prelu},
+    nn::{self, Conv2d, ConvConfig, Features, FusedConv, Rectifier, conv2d, prelu},
 };
 use cascade::{Candidate, Corners, Crop, Overlap};
 
@@ -61,14 +62,11 @@ impl Default for Config {
 /// Proposal network: fully convolutional, one cell for each 12 x 12 window at stride 2.
 #[derive(Debug, Clone)]
 pub struct PNet {
-    conv1: Conv2d,
-    prelu1: PRelu,
-    conv2: Conv2d,
-    prelu2: PRelu,
-    conv3: Conv2d,
-    prelu3: PRelu,
-    conv4_1: Conv2d,
-    conv4_2: Conv2d,
+    conv1: FusedConv,
+    conv2: FusedConv,
+    conv3: FusedConv,
+    /// The probabilities' two channels, then the regression's four.
+    conv4: FusedConv,
 }
 
 impl PNet {
@@ -77,16 +75,20 @@ impl PNet {
     /// # Errors
     /// A missing key or another shape.
     pub fn load(vb: VarBuilder<'_>) -> Result<Self> {
+        let head = |name: &str, c_out| conv2d(vb.pp(name), 32, c_out, (1, 1), ConvConfig::default());
         Ok(Self {
-            conv1: conv(&vb, "conv1", 3, 10, 3)?,
-            prelu1: prelu(vb.pp("prelu1"), 10)?,
-            conv2: conv(&vb, "conv2", 10, 16, 3)?,
-            prelu2: prelu(vb.pp("prelu2"), 16)?,
-            conv3: conv(&vb, "conv3", 16, 32, 3)?,
-            prelu3: prelu(vb.pp("prelu3"), 32)?,
-            conv4_1: conv(&vb, "conv4_1", 32, 2, 1)?,
-            conv4_2: conv(&vb, "conv4_2", 32, 4, 1)?,
+            conv1: conv(&vb, 1, 3, 10, 3)?,
+            conv2: conv(&vb, 2, 10, 16, 3)?,
+            conv3: conv(&vb, 3, 16, 32, 3)?,
+            conv4: side_by_side(&head("conv4_1", 2)?, &head("conv4_2", 4)?)?,
         })
+    }
+
+    /// `[n, 3, h, w] -> [n, 32, ceil(h / 2) - 5, ceil(w / 2) - 5]`
+    fn body(&self, xs: &Features) -> candle::Result<Features> {
+        let xs = self.conv1.forward(xs)?; // [n, 10, h - 2, w - 2]
+        let xs = xs.max_pool_ceil(2, 2)?; // [n, 10, ceil(h / 2) - 1, ceil(w / 2) - 1]
+        self.conv3.forward(&self.conv2.forward(&xs)?)
     }
 
     /// Features before the two heads: `[n, 3, h, w] -> [n, 32, ceil(h / 2) - 5, ceil(w / 2) - 5]`
@@ -94,10 +96,7 @@ impl PNet {
     /// # Errors
     /// `h` or `w` is below 12.
     pub fn features(&self, xs: &Tensor) -> Result<Tensor> {
-        let xs = self.prelu1.forward(&self.conv1.forward(xs)?)?; // [n, 10, h - 2, w - 2]
-        let xs = max_pool2d_ceil(&xs, 2, 2)?; // [n, 10, ceil(h / 2) - 1, ceil(w / 2) - 1]
-        let xs = self.prelu2.forward(&self.conv2.forward(&xs)?)?;
-        Ok(self.prelu3.forward(&self.conv3.forward(&xs)?)?)
+        Ok(Features::over(xs, |xs| self.body(xs))?)
     }
 
     /// `[n, 3, h, w]` to the box regression `[n, 4, ceil(h / 2) - 5, ceil(w / 2) - 5]` and the probabilities of no face
@@ -106,23 +105,22 @@ impl PNet {
     /// # Errors
     /// `h` or `w` is below 12.
     pub fn forward(&self, xs: &Tensor) -> Result<(Tensor, Tensor)> {
-        let xs = self.features(xs)?;
-        let probability = softmax(&self.conv4_1.forward(&xs)?, 1)?;
-        Ok((self.conv4_2.forward(&xs)?, probability))
+        self.run(&Features::new(xs, &Pool::default())?)
+    }
+
+    fn run(&self, xs: &Features) -> Result<(Tensor, Tensor)> {
+        let heads = self.conv4.forward(&self.body(xs)?)?.tensor()?; // [n, 6, ..]
+        Ok((heads.narrow(1, 2, 4)?, softmax(&heads.narrow(1, 0, 2)?, 1)?))
     }
 }
 
 /// Refinement network.
 #[derive(Debug, Clone)]
 pub struct RNet {
-    conv1: Conv2d,
-    prelu1: PRelu,
-    conv2: Conv2d,
-    prelu2: PRelu,
-    conv3: Conv2d,
-    prelu3: PRelu,
-    dense4: Linear,
-    prelu4: PRelu,
+    conv1: FusedConv,
+    conv2: FusedConv,
+    conv3: FusedConv,
+    dense4: FusedConv,
     dense5_1: Linear,
     dense5_2: Linear,
 }
@@ -134,17 +132,21 @@ impl RNet {
     /// A missing key or another shape.
     pub fn load(vb: VarBuilder<'_>) -> Result<Self> {
         Ok(Self {
-            conv1: conv(&vb, "conv1", 3, 28, 3)?,
-            prelu1: prelu(vb.pp("prelu1"), 28)?,
-            conv2: conv(&vb, "conv2", 28, 48, 3)?,
-            prelu2: prelu(vb.pp("prelu2"), 48)?,
-            conv3: conv(&vb, "conv3", 48, 64, 2)?,
-            prelu3: prelu(vb.pp("prelu3"), 64)?,
-            dense4: linear(576, 128, vb.pp("dense4"))?,
-            prelu4: prelu(vb.pp("prelu4"), 128)?,
+            conv1: conv(&vb, 1, 3, 28, 3)?,
+            conv2: conv(&vb, 2, 28, 48, 3)?,
+            conv3: conv(&vb, 3, 48, 64, 2)?,
+            dense4: dense(&vb, 4, 64, 128)?,
             dense5_1: linear(128, 2, vb.pp("dense5_1"))?,
             dense5_2: linear(128, 4, vb.pp("dense5_2"))?,
         })
+    }
+
+    /// `[n, 3, 24, 24] -> [n, 128, 1, 1]`
+    fn body(&self, xs: &Features) -> candle::Result<Features> {
+        let xs = self.conv1.forward(xs)?.max_pool_ceil(3, 2)?; // [n, 28, 11, 11]
+        let xs = self.conv2.forward(&xs)?.max_pool_ceil(3, 2)?; // [n, 48, 4, 4]
+        let xs = self.conv3.forward(&xs)?; // [n, 64, 3, 3]
+        self.dense4.forward(&xs)
     }
 
     /// Features before the heads: `[n, 3, 24, 24] -> [n, 128]`
@@ -152,12 +154,7 @@ impl RNet {
     /// # Errors
     /// Another input shape.
     pub fn features(&self, xs: &Tensor) -> Result<Tensor> {
-        let xs = self.prelu1.forward(&self.conv1.forward(xs)?)?; // [n, 28, 22, 22]
-        let xs = max_pool2d_ceil(&xs, 3, 2)?; // [n, 28, 11, 11]
-        let xs = self.prelu2.forward(&self.conv2.forward(&xs)?)?; // [n, 48, 9, 9]
-        let xs = max_pool2d_ceil(&xs, 3, 2)?; // [n, 48, 4, 4]
-        let xs = self.prelu3.forward(&self.conv3.forward(&xs)?)?; // [n, 64, 3, 3]
-        Ok(self.prelu4.forward(&self.dense4.forward(&flatten_whc(&xs)?)?)?)
+        Ok(Features::over(xs, |xs| self.body(xs))?.flatten_from(1)?)
     }
 
     /// `[n, 3, 24, 24]` to the box regression `[n, 4]` and the probabilities of no face and face `[n, 2]`.
@@ -165,7 +162,11 @@ impl RNet {
     /// # Errors
     /// Another input shape.
     pub fn forward(&self, xs: &Tensor) -> Result<(Tensor, Tensor)> {
-        let xs = self.features(xs)?;
+        self.run(&Features::new(xs, &Pool::default())?)
+    }
+
+    fn run(&self, xs: &Features) -> Result<(Tensor, Tensor)> {
+        let xs = self.body(xs)?.tensor()?.flatten_from(1)?; // [n, 128]
         Ok((self.dense5_2.forward(&xs)?, softmax(&self.dense5_1.forward(&xs)?, D::Minus1)?))
     }
 }
@@ -173,16 +174,11 @@ impl RNet {
 /// Output network.
 #[derive(Debug, Clone)]
 pub struct ONet {
-    conv1: Conv2d,
-    prelu1: PRelu,
-    conv2: Conv2d,
-    prelu2: PRelu,
-    conv3: Conv2d,
-    prelu3: PRelu,
-    conv4: Conv2d,
-    prelu4: PRelu,
-    dense5: Linear,
-    prelu5: PRelu,
+    conv1: FusedConv,
+    conv2: FusedConv,
+    conv3: FusedConv,
+    conv4: FusedConv,
+    dense5: FusedConv,
     dense6_1: Linear,
     dense6_2: Linear,
     dense6_3: Linear,
@@ -195,20 +191,24 @@ impl ONet {
     /// A missing key or another shape.
     pub fn load(vb: VarBuilder<'_>) -> Result<Self> {
         Ok(Self {
-            conv1: conv(&vb, "conv1", 3, 32, 3)?,
-            prelu1: prelu(vb.pp("prelu1"), 32)?,
-            conv2: conv(&vb, "conv2", 32, 64, 3)?,
-            prelu2: prelu(vb.pp("prelu2"), 64)?,
-            conv3: conv(&vb, "conv3", 64, 64, 3)?,
-            prelu3: prelu(vb.pp("prelu3"), 64)?,
-            conv4: conv(&vb, "conv4", 64, 128, 2)?,
-            prelu4: prelu(vb.pp("prelu4"), 128)?,
-            dense5: linear(1152, 256, vb.pp("dense5"))?,
-            prelu5: prelu(vb.pp("prelu5"), 256)?,
+            conv1: conv(&vb, 1, 3, 32, 3)?,
+            conv2: conv(&vb, 2, 32, 64, 3)?,
+            conv3: conv(&vb, 3, 64, 64, 3)?,
+            conv4: conv(&vb, 4, 64, 128, 2)?,
+            dense5: dense(&vb, 5, 128, 256)?,
             dense6_1: linear(256, 2, vb.pp("dense6_1"))?,
             dense6_2: linear(256, 4, vb.pp("dense6_2"))?,
             dense6_3: linear(256, 10, vb.pp("dense6_3"))?,
         })
+    }
+
+    /// `[n, 3, 48, 48] -> [n, 256, 1, 1]`
+    fn body(&self, xs: &Features) -> candle::Result<Features> {
+        let xs = self.conv1.forward(xs)?.max_pool_ceil(3, 2)?; // [n, 32, 23, 23]
+        let xs = self.conv2.forward(&xs)?.max_pool_ceil(3, 2)?; // [n, 64, 10, 10]
+        let xs = self.conv3.forward(&xs)?.max_pool_ceil(2, 2)?; // [n, 64, 4, 4]
+        let xs = self.conv4.forward(&xs)?; // [n, 128, 3, 3]
+        self.dense5.forward(&xs)
     }
 
     /// Features before the heads: `[n, 3, 48, 48] -> [n, 256]`
@@ -216,14 +216,7 @@ impl ONet {
     /// # Errors
     /// Another input shape.
     pub fn features(&self, xs: &Tensor) -> Result<Tensor> {
-        let xs = self.prelu1.forward(&self.conv1.forward(xs)?)?; // [n, 32, 46, 46]
-        let xs = max_pool2d_ceil(&xs, 3, 2)?; // [n, 32, 23, 23]
-        let xs = self.prelu2.forward(&self.conv2.forward(&xs)?)?; // [n, 64, 21, 21]
-        let xs = max_pool2d_ceil(&xs, 3, 2)?; // [n, 64, 10, 10]
-        let xs = self.prelu3.forward(&self.conv3.forward(&xs)?)?; // [n, 64, 8, 8]
-        let xs = max_pool2d_ceil(&xs, 2, 2)?; // [n, 64, 4, 4]
-        let xs = self.prelu4.forward(&self.conv4.forward(&xs)?)?; // [n, 128, 3, 3]
-        Ok(self.prelu5.forward(&self.dense5.forward(&flatten_whc(&xs)?)?)?)
+        Ok(Features::over(xs, |xs| self.body(xs))?.flatten_from(1)?)
     }
 
     /// `[n, 3, 48, 48]` to the box regression `[n, 4]`, the landmarks `[n, 10]` (five x, then five y, as parts of the
@@ -232,7 +225,11 @@ impl ONet {
     /// # Errors
     /// Another input shape.
     pub fn forward(&self, xs: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
-        let xs = self.features(xs)?;
+        self.run(&Features::new(xs, &Pool::default())?)
+    }
+
+    fn run(&self, xs: &Features) -> Result<(Tensor, Tensor, Tensor)> {
+        let xs = self.body(xs)?.tensor()?.flatten_from(1)?; // [n, 256]
         let probability = softmax(&self.dense6_1.forward(&xs)?, D::Minus1)?;
         Ok((self.dense6_2.forward(&xs)?, self.dense6_3.forward(&xs)?, probability))
     }
@@ -248,6 +245,7 @@ pub struct Mtcnn {
     /// Third stage.
     pub onet: ONet,
     device: Device,
+    pool: Pool,
 }
 
 impl Mtcnn {
@@ -261,6 +259,7 @@ impl Mtcnn {
             rnet: RNet::load(vb.pp("rnet"))?,
             onet: ONet::load(vb.pp("onet"))?,
             device: vb.device().clone(),
+            pool: Pool::default(),
         })
     }
 
@@ -309,10 +308,12 @@ impl Mtcnn {
             // Cell row y sees the level's rows 2y .. 2y + 12.
             let last = (first + cells_at_once).min(cells) - 1;
             let rows = 2 * first..(2 * last + 12).min(h);
-            let mut band = vec![0f32; rows.len() * w * 3];
-            cascade::resample(image, &crop, (h, w), rows.clone(), &mut band);
-            let xs = Tensor::from_vec(band, (1, rows.len(), w, 3), &self.device)?;
-            let (regression, probability) = self.pnet.forward(&xs.permute((0, 3, 1, 2))?)?; // HWC => CHW
+            let (regression, probability) = nn::run(&self.device, || {
+                let xs = Features::from_images([1, rows.len(), w, 3], &self.device, &self.pool, |_, band| {
+                    cascade::resample(image, &crop, (h, w), rows.clone(), band);
+                })?;
+                self.pnet.run(&xs)
+            })?;
             let columns = probability.dim(3)?;
             let probability = finite(&probability.narrow(1, 1, 1)?)?;
             let regression = finite(&regression)?;
@@ -345,7 +346,7 @@ impl Mtcnn {
     /// R-Net's probability and regression of each box; `None` for one outside the image.
     fn rnet_on(&self, image: &RgbImage, boxes: &[Corners]) -> Result<Vec<Option<Judged>>> {
         self.on_crops(image, boxes, RNET_SIZE, |xs| {
-            let (regression, probability) = self.rnet.forward(xs)?;
+            let (regression, probability) = self.rnet.run(xs)?;
             let (regression, probability) = (finite(&regression)?, finite(&probability)?);
             let regression = regression.as_chunks().0.iter();
             Ok(regression.zip(probability.as_chunks::<2>().0).map(|(r, p)| (p[1], *r)).collect())
@@ -355,7 +356,7 @@ impl Mtcnn {
     /// Third stage: O-Net on squares; `None` where it sees no face.
     fn output(&self, image: &RgbImage, boxes: &[Corners], config: &Config) -> Result<Vec<Option<Found>>> {
         let answers = self.on_crops(image, boxes, ONET_SIZE, |xs| {
-            let (regression, points, probability) = self.onet.forward(xs)?;
+            let (regression, points, probability) = self.onet.run(xs)?;
             let (regression, points) = (finite(&regression)?, finite(&points)?);
             let probability = finite(&probability)?;
             let boxes = regression.as_chunks::<4>().0.iter().zip(points.as_chunks::<10>().0);
@@ -375,24 +376,24 @@ impl Mtcnn {
 
     /// Runs a network on the crops under `boxes`, `[n, 3, size, size]` at most [`CROPS_AT_ONCE`] at a time: one answer
     /// for each box, `None` where it lies outside the image.
-    fn on_crops<T>(
+    fn on_crops<T: Send>(
         &self,
         image: &RgbImage,
         boxes: &[Corners],
         size: usize,
-        network: impl Fn(&Tensor) -> Result<Vec<T>>,
+        network: impl Fn(&Features) -> Result<Vec<T>> + Sync,
     ) -> Result<Vec<Option<T>>> {
         let mut answers: Vec<Option<T>> = boxes.iter().map(|_| None).collect();
         let inside: Vec<(usize, Crop)> =
             boxes.iter().enumerate().filter_map(|(i, b)| Some((i, Crop::under(*b, image)?))).collect();
         for chunk in inside.chunks(CROPS_AT_ONCE) {
-            let len = size * size * 3;
-            let mut crops = vec![0f32; chunk.len() * len];
-            for ((_, crop), out) in chunk.iter().zip(crops.chunks_exact_mut(len)) {
-                cascade::resample(image, crop, (size, size), 0..size, out);
-            }
-            let xs = Tensor::from_vec(crops, (chunk.len(), size, size, 3), &self.device)?;
-            let results = network(&xs.permute((0, 3, 1, 2))?)?; // HWC => CHW
+            let results = nn::run(&self.device, || {
+                let shape = [chunk.len(), size, size, 3];
+                let xs = Features::from_images(shape, &self.device, &self.pool, |i, out| {
+                    cascade::resample(image, &chunk[i].1, (size, size), 0..size, out);
+                })?;
+                network(&xs)
+            })?;
             for ((i, _), result) in chunk.iter().zip(results) {
                 answers[*i] = Some(result);
             }
@@ -453,14 +454,30 @@ impl Found {
     }
 }
 
-/// A convolution without padding.
-fn conv(vb: &VarBuilder<'_>, name: &str, c_in: usize, c_out: usize, kernel: usize) -> Result<Conv2d> {
-    Ok(conv2d(vb.pp(name), c_in, c_out, (kernel, kernel), ConvConfig::default())?)
+/// The convolution `number`, without padding, and its PReLU.
+fn conv(vb: &VarBuilder<'_>, number: usize, c_in: usize, c_out: usize, kernel: usize) -> Result<FusedConv> {
+    let conv = conv2d(vb.pp(format!("conv{number}")), c_in, c_out, (kernel, kernel), ConvConfig::default())?;
+    Ok(FusedConv::new(conv, Rectifier::PRelu(prelu(vb.pp(format!("prelu{number}")), c_out)?))?)
 }
 
-/// `[n, c, h, w] -> [n, w * h * c]`: the order of the Caffe blob from which the dense layers were taken.
-fn flatten_whc(xs: &Tensor) -> Result<Tensor> {
-    Ok(xs.permute((0, 3, 2, 1))?.contiguous()?.flatten_from(1)?)
+/// The dense layer `number` over a map of 3 x 3, and its PReLU: a convolution of the map's size.
+fn dense(vb: &VarBuilder<'_>, number: usize, c_in: usize, c_out: usize) -> Result<FusedConv> {
+    let dense = linear(9 * c_in, c_out, vb.pp(format!("dense{number}")))?;
+    // Column, row, channel: the order of the Caffe blob from which the dense layers were taken.
+    let weight = dense.weight().reshape((c_out, 3, 3, c_in))?.permute((0, 3, 2, 1))?.contiguous()?;
+    let conv = Conv2d::new(weight, dense.bias().cloned(), ConvConfig::default());
+    Ok(FusedConv::new(conv, Rectifier::PRelu(prelu(vb.pp(format!("prelu{number}")), c_out)?))?)
+}
+
+/// Two 1 x 1 convolutions of the same features as one: the channels of `first`, then those of `second`.
+fn side_by_side(first: &Conv2d, second: &Conv2d) -> Result<FusedConv> {
+    let weight = Tensor::cat(&[first.weight(), second.weight()], 0)?;
+    let bias = match (first.bias(), second.bias()) {
+        (Some(first), Some(second)) => Some(Tensor::cat(&[first, second], 0)?),
+        (None, None) => None,
+        _ => return Err(candle::Error::Msg("one of two heads has no bias".into()).into()),
+    };
+    Ok(FusedConv::new(Conv2d::new(weight, bias, ConvConfig::default()), Rectifier::NONE)?)
 }
 
 /// The values in row-major order, if none of them is NaN or infinite.
