@@ -9,13 +9,14 @@
 //!
 //! Axes: `n` batch, `c` channels, `h` rows, `w` columns.
 
-use candle::{D, DType, Device, Module, Tensor};
+use candle::{DType, Device, Module, Tensor};
 use candle_nn::{Linear, VarBuilder, linear};
+use facesocial_kernels::Pool;
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{ChannelOrder, Conv2d, ConvConfig, Normalize, conv2d},
+    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Rectifier, conv2d},
 };
 
 /// Side of the input in pixels.
@@ -41,21 +42,17 @@ type Row = (usize, usize, usize, usize, usize);
 /// The paper's table 1, but for its last two stages.
 const ROWS: [Row; 5] = [(3, 1, 16, 1, 1), (3, 6, 24, 2, 2), (5, 6, 40, 2, 2), (3, 6, 80, 2, 3), (5, 6, 112, 1, 3)];
 
-fn relu6(xs: &Tensor) -> candle::Result<Tensor> {
-    xs.clamp(0f32, 6f32)
-}
-
-fn pointwise(vb: VarBuilder<'_>, c_in: usize, c_out: usize) -> candle::Result<Conv2d> {
-    conv2d(vb, c_in, c_out, (1, 1), ConvConfig::default())
+fn pointwise(vb: VarBuilder<'_>, c_in: usize, c_out: usize, rectifier: Rectifier) -> candle::Result<FusedConv> {
+    FusedConv::new(conv2d(vb, c_in, c_out, (1, 1), ConvConfig::default())?, rectifier)
 }
 
 /// Widening, depthwise and narrowing convolution.
 #[derive(Debug, Clone)]
 struct MbConv {
     /// `None` where the block does not widen.
-    expand: Option<Conv2d>,
-    depthwise: Conv2d,
-    project: Conv2d,
+    expand: Option<FusedConv>,
+    depthwise: FusedConv,
+    project: FusedConv,
     identity: bool,
 }
 
@@ -63,24 +60,23 @@ impl MbConv {
     fn load(vb: VarBuilder<'_>, c_in: usize, (kernel, widening, c_out, stride, _): Row) -> Result<Self> {
         let inside = c_in * widening;
         let config = ConvConfig::default().stride(stride).same().groups(inside);
+        let depthwise = conv2d(vb.pp("depthwise"), inside, inside, (kernel, kernel), config)?;
+        let expand = || pointwise(vb.pp("expand"), c_in, inside, Rectifier::RELU6);
         Ok(Self {
-            expand: (widening > 1).then(|| pointwise(vb.pp("expand"), c_in, inside)).transpose()?,
-            depthwise: conv2d(vb.pp("depthwise"), inside, inside, (kernel, kernel), config)?,
-            project: pointwise(vb.pp("project"), inside, c_out)?,
+            expand: (widening > 1).then(expand).transpose()?,
+            depthwise: FusedConv::new(depthwise, Rectifier::RELU6)?,
+            project: pointwise(vb.pp("project"), inside, c_out, Rectifier::NONE)?,
             identity: stride == 1 && c_in == c_out,
         })
     }
-}
 
-impl Module for MbConv {
     /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
-    fn forward(&self, xs: &Tensor) -> candle::Result<Tensor> {
+    fn run(&self, xs: &Features) -> candle::Result<Features> {
         let ys = match &self.expand {
-            Some(expand) => relu6(&expand.forward(xs)?)?,
-            None => xs.clone(),
+            Some(expand) => self.depthwise.forward(&expand.forward(xs)?)?,
+            None => self.depthwise.forward(xs)?,
         };
-        let ys = self.project.forward(&relu6(&self.depthwise.forward(&ys)?)?)?;
-        if self.identity { ys + xs } else { Ok(ys) }
+        if self.identity { self.project.forward_add(&ys, xs) } else { self.project.forward(&ys) }
     }
 }
 
@@ -98,13 +94,14 @@ pub struct Stages {
 /// The network.
 #[derive(Debug, Clone)]
 pub struct EfficientNetLite {
-    stem: Conv2d,
+    stem: FusedConv,
     blocks: Vec<MbConv>,
-    fine: Conv2d,
-    coarse: Conv2d,
+    fine: FusedConv,
+    coarse: FusedConv,
     classifier: Linear,
     dtype: DType,
     device: Device,
+    pool: Pool,
 }
 
 impl EfficientNetLite {
@@ -126,14 +123,41 @@ impl EfficientNetLite {
             }
         }
         Ok(Self {
-            stem: conv2d(vb.pp("stem"), 3, STEM, (3, 3), config)?,
-            fine: pointwise(vb.pp("fine"), outputs[FINE_AFTER], HEAD[0])?,
-            coarse: pointwise(vb.pp("coarse"), channels, HEAD[1])?,
+            stem: FusedConv::new(conv2d(vb.pp("stem"), 3, STEM, (3, 3), config)?, Rectifier::RELU6)?,
+            fine: pointwise(vb.pp("fine"), outputs[FINE_AFTER], HEAD[0], Rectifier::RELU6)?,
+            coarse: pointwise(vb.pp("coarse"), channels, HEAD[1], Rectifier::RELU6)?,
             classifier: linear(HEAD[0] + HEAD[1], 1, vb.pp("classifier"))?,
             blocks,
             dtype: vb.dtype(),
             device: vb.device().clone(),
+            pool: Pool::default(),
         })
+    }
+
+    /// From `[n, 3, 160, 160]` to the means of the head's maps, `[n, 256, 1, 1]`; `see` gets what the stem and each block
+    /// give on the way.
+    fn run(&self, xs: &Features, mut see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
+        let (to_fine, to_coarse) = self.blocks.split_at(FINE_AFTER + 1);
+        let mut xs = self.stem.forward(xs)?; // [n, 32, 80, 80]
+        see(&xs)?;
+        for block in to_fine {
+            xs = block.run(&xs)?;
+            see(&xs)?;
+        }
+        let fine = self.fine.forward(&xs)?.mean()?; // [n, 64, 1, 1]
+        for block in to_coarse {
+            xs = block.run(&xs)?;
+            see(&xs)?;
+        }
+        let coarse = self.coarse.forward(&xs)?.mean()?; // [n, 192, 1, 1]
+        Features::concat(&[&fine, &coarse])
+    }
+
+    /// The means of the head's maps, `[n, 256, 1, 1]`, to `[n, 256]` and the logits, `[n]`.
+    fn head(&self, means: &Features) -> candle::Result<(Tensor, Tensor)> {
+        let features = means.tensor()?.flatten_from(1)?;
+        let logits = self.classifier.forward(&features)?.squeeze(1)?;
+        Ok((features, logits))
     }
 
     /// Everything on the way, for `xs` of `[n, 3, 160, 160]`, normalised.
@@ -141,17 +165,12 @@ impl EfficientNetLite {
     /// # Errors
     /// Another number of input channels.
     pub fn stages(&self, xs: &Tensor) -> Result<Stages> {
-        let mut maps = vec![relu6(&self.stem.forward(xs)?)?];
-        for block in &self.blocks {
-            maps.push(block.forward(&maps[maps.len() - 1])?);
-        }
-        let mean = |conv: &Conv2d, map: &Tensor| -> Result<Tensor> {
-            Ok(relu6(&conv.forward(map)?)?.mean((D::Minus2, D::Minus1))?)
-        };
-        let fine = mean(&self.fine, &maps[FINE_AFTER + 1])?; // [n, 64]
-        let coarse = mean(&self.coarse, &maps[self.blocks.len()])?; // [n, 192]
-        let features = Tensor::cat(&[fine, coarse], 1)?;
-        let logits = self.classifier.forward(&features)?.squeeze(1)?;
+        let mut maps = Vec::with_capacity(self.blocks.len() + 1);
+        let means = self.run(&Features::new(xs, &self.pool)?, |xs| {
+            maps.push(xs.tensor()?);
+            Ok(())
+        })?;
+        let (features, logits) = self.head(&means)?;
         Ok(Stages { maps, features, logits })
     }
 
@@ -160,7 +179,12 @@ impl EfficientNetLite {
     /// # Errors
     /// Another number of input channels.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        Ok(self.stages(xs)?.logits)
+        self.logits(&Features::new(xs, &self.pool)?)
+    }
+
+    fn logits(&self, xs: &Features) -> Result<Tensor> {
+        let means = nn::run(&self.device, || self.run(xs, |_| Ok(())))?;
+        Ok(self.head(&means)?.1)
     }
 
     /// The logit of each face crop of 160 x 160.
@@ -170,8 +194,8 @@ impl EfficientNetLite {
     pub fn score(&self, images: &[RgbImage]) -> Result<Vec<f32>> {
         let mut scores = Vec::with_capacity(images.len());
         for images in images.chunks(IMAGES_AT_ONCE) {
-            let xs = NORMALIZE.batch(images, INPUT_SIZE, self.dtype, &self.device)?;
-            scores.extend(self.forward(&xs)?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+            let xs = NORMALIZE.features(images, INPUT_SIZE, self.dtype, &self.device, &self.pool)?;
+            scores.extend(self.logits(&xs)?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
         }
         if scores.iter().all(|v| v.is_finite()) { Ok(scores) } else { Err(ModelError::NotFinite("EfficientNet-Lite")) }
     }
