@@ -18,22 +18,12 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Runs `f` and tells by how much it raised the peak over what was allocated before, and by how much it left more
-    /// allocated.
-    pub(crate) fn around<R>(&self, f: impl FnOnce() -> R) -> (R, Rise) {
-        (self.reset_peak)();
+    /// Runs `f` and tells how many bytes more are allocated afterwards.
+    pub(crate) fn kept<R>(&self, f: impl FnOnce() -> R) -> (R, usize) {
         let before = (self.allocated)();
         let done = f();
-        let (peak, after) = ((self.peak)(), (self.allocated)());
-        (done, Rise { peak: peak.saturating_sub(before), kept: after.saturating_sub(before) })
+        (done, (self.allocated)().saturating_sub(before))
     }
-}
-
-/// By how much something raised the memory in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rise {
-    pub peak: usize,
-    pub kept: usize,
 }
 
 /// Bytes that one network needs.

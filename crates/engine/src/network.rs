@@ -309,25 +309,30 @@ impl<M: Task> Managed for Present<M> {
 
     fn measure(&self, meter: Option<Meter>, sizes: &[usize]) -> Result<()> {
         let (resident, parts) = (&self.resident, self.executor.parts());
-        let around = |f: &mut (dyn FnMut() -> Result<()> + Send)| match meter {
+        let load = || on_pool(|| resident.model().map(drop));
+        let weights = match meter {
             Some(meter) => {
-                let (done, rise) = meter.around(f);
-                done.map(|()| Some(rise))
+                let (loaded, kept) = meter.kept(load);
+                loaded.map(|()| kept)?
             }
-            None => f().map(|()| None),
+            None => load().map(|()| 0)?,
         };
-        let loaded = around(&mut || on_pool(|| resident.model().map(drop)))?;
+        // Networks keep the memory of a batch for the next one, so that all sizes are measured from here.
+        let before = meter.map(|meter| (meter.allocated)());
         let mut batches = Vec::new();
         for &size in sizes {
             let items: Vec<M::Item> = (0..size).map(|_| M::grey(&resident.recipe.spec)).collect();
-            let run = &mut || on_pool(|| resident.forward(&items, parts)).into_iter().try_for_each(|a| a.map(drop));
-            if let Some(rise) = around(run)? {
-                batches.push((size, rise.peak));
+            if let Some(meter) = meter {
+                (meter.reset_peak)();
+            }
+            on_pool(|| resident.forward(&items, parts)).into_iter().try_for_each(|a| a.map(drop))?;
+            if let (Some(meter), Some(before)) = (meter, before) {
+                batches.push((size, (meter.peak)().saturating_sub(before)));
             }
         }
         let mut footprint = resident.footprint.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(rise) = loaded.filter(|rise| rise.kept > 0) {
-            footprint.weights = rise.kept;
+        if weights > 0 {
+            footprint.weights = weights;
         }
         footprint.batches = batches;
         Ok(())

@@ -89,9 +89,9 @@ fn what_a_network_needs_is_measured() {
         assert_eq!(footprint.batches.iter().map(|b| b.0).collect::<Vec<_>>(), [1, 2], "{name}");
         assert!(footprint.batches.iter().all(|b| b.1 > 100_000), "{name}: {footprint:?}");
     }
-    // 2.3 million weights of 4 bytes, and little beside them.
+    // 2.3 million weights of 4 bytes, some of them in the larger form that fast convolution takes.
     let yolo = report(&engine, "yolov10n-face").footprint;
-    assert!((9 * MB..14 * MB).contains(&yolo.weights), "{yolo:?}");
+    assert!((9 * MB..30 * MB).contains(&yolo.weights), "{yolo:?}");
 }
 
 #[test]
@@ -176,10 +176,22 @@ fn ten_thousand_requests_with_random_cancellations_leave_nothing_behind() {
             }
         });
     };
+    // Networks keep the memory of the largest batch that they saw, until they are unloaded.
+    let settled = || {
+        for network in engine.networks() {
+            while report(&engine, network.id.name()).batches.waiting > 0 {
+                thread::sleep(Duration::from_millis(10));
+            }
+            engine.unload_network(network.id.name()).unwrap();
+        }
+        // A batch under way whose callers have all left holds its network until it ends.
+        thread::sleep(Duration::from_millis(500));
+        (METER.allocated)()
+    };
     storm(1_000, 1);
-    let before = (METER.allocated)();
+    let before = settled();
     storm(REQUESTS, 2);
-    let after = (METER.allocated)();
+    let after = settled();
     // Lists that grow with the number of requests would show; those that keep their capacity may differ a little.
     assert!(after < before + MB, "{before} bytes before, {after} after");
     for network in engine.networks() {

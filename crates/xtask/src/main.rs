@@ -21,7 +21,8 @@ const INSTALL_DENY: &str = "cargo install --locked cargo-deny@0.20.2";
 enum Task {
     /// Everything that continuous integration checks: format, lints, dependency rules, documentation, tests.
     Ci,
-    /// Whether the feature `cuda` compiles: brings NVIDIA's compiler (network, Python) into target/ and lints with it.
+    /// Whether the feature `cuda` compiles: brings NVIDIA's compiler (network, Python) into target/ and lints with it. Not part
+    /// of `ci`: compiling the kernels takes longer than all of that together.
     Cuda,
     /// Brings the pinned packages (network) and compares what they give with the committed weights, byte for byte.
     Weights,
@@ -91,7 +92,6 @@ fn ci() -> anyhow::Result<()> {
         say(&format!("==> {}: NOT CHECKED, cargo-deny is not installed. Install it with: {INSTALL_DENY}", DENY.name));
     }
     run(&DOC, &[])?;
-    cuda::cuda_where_possible()?;
     run(&TEST, &[])
 }
 
