@@ -195,11 +195,12 @@ impl TestApp {
         }
     }
 
-    /// The server still answers, and holds no more memory than a few photos need. The client runs in this process too.
+    /// The server still answers, and holds nothing as large as what the worst clients send. The clients and the servers of
+    /// other tests run in this process too, so that less cannot be asked for.
     pub async fn assert_unharmed(&self) {
         assert_eq!(get(self.gateway("/healthz")).await.status(), 200);
         let grown = resident_memory().saturating_sub(self.memory_at_start);
-        assert!(grown < 512 << 20, "memory grew by {} MiB", grown >> 20);
+        assert!(grown < 3 << 29, "memory grew by {} MiB", grown >> 20);
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::aligned::Aligned;
 
-/// Bytes that a pool keeps for later unless told otherwise.
-const KEPT: usize = 256 << 20;
+/// Bytes that a pool keeps for later unless told otherwise: enough for a single item of most networks. All networks together
+/// are to stay small while they wait, and a large batch gains little from buffers at hand.
+const KEPT: usize = 16 << 20;
 /// No buffer has fewer values.
 const LEAST: usize = 256;
 
