@@ -1,5 +1,5 @@
 //! `kill -9` of the server in the middle of a job of analyses: afterwards every image has its line, once and in its place.
-//! `FACESOCIAL_CRASH_IMAGES` says how many images there are; 60 without it.
+//! `FACESOCIAL_CRASH_IMAGES` says how many images there are; 240 without it.
 
 use std::{
     env, fs,
@@ -26,7 +26,7 @@ use crate::server::{Places, Server};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn images() -> usize {
-    env::var("FACESOCIAL_CRASH_IMAGES").map_or(60, |n| n.parse().expect("FACESOCIAL_CRASH_IMAGES is a number"))
+    env::var("FACESOCIAL_CRASH_IMAGES").map_or(240, |n| n.parse().expect("FACESOCIAL_CRASH_IMAGES is a number"))
 }
 
 /// At how many lines the server is killed. Each time costs a minute.
