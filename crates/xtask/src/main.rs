@@ -22,7 +22,7 @@ enum Task {
     /// Everything that continuous integration checks: format, lints, dependency rules, documentation, tests.
     Ci,
     /// Whether the feature `cuda` compiles: brings NVIDIA's compiler (network, Python) into target/ and lints with it. Not part
-    /// of `ci`: compiling the kernels takes longer than all of that together.
+    /// of `ci`: NVIDIA's compiler takes many minutes for candle's kernels.
     Cuda,
     /// Brings the pinned packages (network) and compares what they give with the committed weights, byte for byte.
     Weights,
