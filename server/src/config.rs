@@ -27,7 +27,7 @@ pub use self::{
     secret::Secret,
     upkeep::{UpkeepArgs, UpkeepConfig},
 };
-use crate::networks::NetworkArgs;
+use crate::{engine_args::MemoryArgs, networks::NetworkArgs};
 
 const MIB: usize = 1024 * 1024;
 
@@ -37,6 +37,9 @@ pub struct ServeArgs {
     /// Which networks run.
     #[command(flatten)]
     pub networks: NetworkArgs,
+    /// What they may hold.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// Where people, faces and history are kept.
     #[command(flatten)]
     pub store: StoreArgs,
@@ -238,6 +241,8 @@ pub struct Limits {
 pub struct Config {
     /// Which networks run.
     pub networks: NetworkArgs,
+    /// What they may hold.
+    pub memory: MemoryArgs,
     /// The services that run.
     pub services: Vec<Service>,
     /// Who listens where.
@@ -290,6 +295,7 @@ impl TryFrom<ServeArgs> for Config {
         let threads = args.networks.engine.threads();
         Ok(Self {
             networks: args.networks,
+            memory: args.memory,
             listeners: listeners.collect::<anyhow::Result<_>>()?,
             services,
             limits: Limits {

@@ -8,7 +8,7 @@ use facesocial_types::Service;
 
 use crate::{meter::METER, parallel::default_threads};
 
-/// What the networks run on, and how they share cores and memory.
+/// What the networks run on, and how they share cores.
 #[derive(Debug, Clone, Args)]
 pub struct EngineArgs {
     /// What the networks run on: auto, cpu, cuda, or cuda:N for the card with the number N. auto takes a card if this build
@@ -28,6 +28,11 @@ pub struct EngineArgs {
     /// ran.
     #[arg(long, value_name = "MS", env = "FACESOCIAL_BATCH_WAIT", default_value_t = 0)]
     pub batch_wait: u64,
+}
+
+/// What networks may hold, and for how long: for a server; a command loads what it needs and ends.
+#[derive(Debug, Clone, Args)]
+pub struct MemoryArgs {
     /// Memory that a service's networks may hold, in MB, as recognition=1536; may be given several times. Batches are cut to
     /// fit. Unless given: mediapipe 400, yolo 800, mtcnn 600, recognition 1536, antispoof 300, gender_age 400, deepfake 2048.
     #[arg(long, value_name = "SERVICE=MB", env = "FACESOCIAL_MEMORY", value_delimiter = ',')]
@@ -57,11 +62,13 @@ impl Default for EngineArgs {
             threads: None,
             batch_items: BATCH_ITEMS,
             batch_wait: 0,
-            memory: Vec::new(),
-            memory_total: None,
-            unload_after: UNLOAD_AFTER,
-            pin: Vec::new(),
         }
+    }
+}
+
+impl Default for MemoryArgs {
+    fn default() -> Self {
+        Self { memory: Vec::new(), memory_total: None, unload_after: UNLOAD_AFTER, pin: Vec::new() }
     }
 }
 
@@ -80,11 +87,6 @@ impl EngineArgs {
 
     /// The same for the engine.
     pub fn settings(&self) -> EngineSettings {
-        let mut budgets = Budgets::default();
-        self.memory.iter().for_each(|b| budgets.set(b.service, b.bytes));
-        if let Some(mb) = self.memory_total {
-            budgets.set_total(mb.get().saturating_mul(MB));
-        }
         EngineSettings {
             device: self.device,
             device_fallback: self.device_fallback,
@@ -93,10 +95,25 @@ impl EngineArgs {
                 max_wait: Duration::from_millis(self.batch_wait),
                 ..BatchLimits::default()
             },
+            ..EngineSettings::default()
+        }
+    }
+}
+
+impl MemoryArgs {
+    /// `settings` with these bounds, which are kept by measuring.
+    pub fn bound(&self, settings: EngineSettings) -> EngineSettings {
+        let mut budgets = Budgets::default();
+        self.memory.iter().for_each(|b| budgets.set(b.service, b.bytes));
+        if let Some(mb) = self.memory_total {
+            budgets.set_total(mb.get().saturating_mul(MB));
+        }
+        EngineSettings {
             budgets,
             idle: (self.unload_after > 0).then(|| Duration::from_secs(self.unload_after)),
             pinned: self.pin.clone(),
             meter: Some(METER),
+            ..settings
         }
     }
 }
@@ -136,9 +153,9 @@ mod tests {
 
     #[test]
     fn what_is_not_given_is_the_originals_table() {
-        let given = EngineArgs { memory: vec!["yolo=1".parse().unwrap()], ..EngineArgs::default() };
-        assert_eq!(given.settings().budgets.total(), (6084 - 800 + 1) * MB);
-        let total = NonZeroUsize::new(100);
-        assert_eq!(EngineArgs { memory_total: total, ..given }.settings().budgets.total(), 100 * MB);
+        let total = |args: &MemoryArgs| args.bound(EngineSettings::default()).budgets.total();
+        let given = MemoryArgs { memory: vec!["yolo=1".parse().unwrap()], ..MemoryArgs::default() };
+        assert_eq!(total(&given), (6084 - 800 + 1) * MB);
+        assert_eq!(total(&MemoryArgs { memory_total: NonZeroUsize::new(100), ..given }), 100 * MB);
     }
 }

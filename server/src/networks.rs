@@ -32,7 +32,7 @@ pub struct NetworkArgs {
     /// `facesocial eval verification` measures them.
     #[arg(long, value_name = "RATE=SIMILARITY,...", env = "FACESOCIAL_THRESHOLDS")]
     pub thresholds: Option<Thresholds>,
-    /// How they share cores and memory.
+    /// What they run on, and how they share cores.
     #[command(flatten)]
     pub engine: EngineArgs,
 }

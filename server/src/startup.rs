@@ -153,7 +153,11 @@ impl Application {
 /// Loads the networks and runs each once, away from the threads that answer.
 async fn load(config: Config, state: web::Data<State>) -> anyhow::Result<()> {
     let started = std::time::Instant::now();
-    let load = move || -> anyhow::Result<Loaded> { Ok(Loaded::load(&config.networks.options(config.services)?)?) };
+    let load = move || -> anyhow::Result<Loaded> {
+        let mut options = config.networks.options(config.services)?;
+        options.settings = config.memory.bound(options.settings);
+        Ok(Loaded::load(&options)?)
+    };
     let loaded = tokio::task::spawn_blocking(load).await.context("loading the networks panicked")??;
     state.set_loaded(loaded);
     tracing::info!(duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "networks loaded");

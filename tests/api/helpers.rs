@@ -13,6 +13,7 @@ use std::{
 
 use facesocial::{
     config::{AccessConfig, Config, JobConfig, Keeping, Limits, LiveConfig, Role, Secret, StoreConfig, UpkeepConfig},
+    engine_args::MemoryArgs,
     networks::NetworkArgs,
     startup::{Application, Stopper},
 };
@@ -60,6 +61,7 @@ pub fn config() -> Config {
             models_dir: Some(weights().join("no-pulled-networks")),
             ..NetworkArgs::default()
         },
+        memory: MemoryArgs::default(),
         services: Service::ALL.to_vec(),
         listeners: roles.map(|role| (role, any)).collect(),
         limits: Limits {

@@ -182,10 +182,12 @@ impl<M: Task> Network<M> {
         caller.check()?;
         let _slot = present.executor.slot()?;
         caller.check()?;
+        let started = Instant::now();
         let answer = on_pool(|| {
             let model = present.resident.model()?;
             guarded(self.name, || f(&model))
         });
+        present.batcher.ran_alone(answer.is_err(), started.elapsed());
         present.executor.note(std::iter::once(answer.as_ref().err()));
         answer
     }

@@ -12,7 +12,10 @@ use facesocial_types::{Analyzer, AnalyzerSet, Detector, Gender, LivenessDecision
 use serde_json::{Value, json};
 
 use super::{RunArgs, json::VERSION, length, progress::Progress, share, table::TextTable};
-use crate::video::{Frames, VideoOptions};
+use crate::{
+    live,
+    video::{Frames, VideoOptions},
+};
 
 /// Options of `facesocial video`.
 #[derive(Debug, Args)]
@@ -191,13 +194,7 @@ impl Seen {
             entry["antispoof"] = json!({ "decision": vote.decision(), "score": mean, "frames": vote.scores() });
         }
         if self.asked.contains(Analyzer::GenderAge) {
-            let gender = track.attributes.gender();
-            entry["gender_age"] = json!({
-                "age": track.attributes.age().map(|age| (f64::from(age) * 10.0).round() / 10.0),
-                "gender": gender.map(|(gender, _)| gender),
-                "gender_score": gender.map(|(_, probability)| score(probability)),
-                "frames": track.attributes.frames(),
-            });
+            entry["gender_age"] = live::gender_age(&track.attributes);
         }
         entry
     }

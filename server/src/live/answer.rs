@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use facesocial_pipeline::track::{Followed, Track, Tracker};
+use facesocial_pipeline::track::{AttributeVote, Followed, Track, Tracker};
 use facesocial_store::MatchedPerson;
 use facesocial_types::Analyzer;
 use serde_json::{Value, json};
@@ -56,6 +56,17 @@ pub fn frame(
     answer
 }
 
+/// What the frames so far say of a track's age and gender.
+pub fn gender_age(vote: &AttributeVote) -> Value {
+    let gender = vote.gender();
+    json!({
+        "age": vote.age().map(|age| (f64::from(age) * 10.0).round() / 10.0),
+        "gender": gender.map(|(gender, _)| gender),
+        "gender_score": gender.map(|(_, probability)| score(probability)),
+        "frames": vote.frames(),
+    })
+}
+
 /// A track with its votes; a vote that was not asked for is left out.
 fn track(track: &Track, people: &HashMap<String, MatchedPerson>, wanted: &Wanted) -> Value {
     let asked = |analyzer| wanted.analyzers.contains(&analyzer);
@@ -82,13 +93,7 @@ fn track(track: &Track, people: &HashMap<String, MatchedPerson>, wanted: &Wanted
         });
     }
     if asked(Analyzer::GenderAge) {
-        let gender = track.attributes.gender();
-        entry["gender_age"] = json!({
-            "age": track.attributes.age().map(|age| (f64::from(age) * 10.0).round() / 10.0),
-            "gender": gender.map(|(gender, _)| gender),
-            "gender_score": gender.map(|(_, probability)| score(probability)),
-            "frames": track.attributes.frames(),
-        });
+        entry["gender_age"] = gender_age(&track.attributes);
     }
     if wanted.collection.is_some() {
         let vote = &track.identity;

@@ -28,8 +28,8 @@ use actix_web::{
 };
 use tracing::Instrument;
 
-pub use self::places::Places;
 use self::{access::Access, connection::Connection};
+pub use self::{answer::gender_age, places::Places};
 use crate::{
     error::{ApiError, ApiResult, Code},
     extract::RequestInfo,

@@ -170,6 +170,11 @@ impl<I, O> Batcher<I, O> {
         self.shared.queue().limits.max_batch = max_batch;
     }
 
+    /// Counts a batch of one that ran beside the line.
+    pub(crate) fn ran_alone(&self, failed: bool, took: Duration) {
+        self.shared.counters.ran(1, usize::from(failed), took);
+    }
+
     /// What happened so far.
     pub fn stats(&self) -> BatchStats {
         let (waiting, max_batch) = {
