@@ -21,11 +21,15 @@ mod tests {
     #[test]
     fn what_is_allocated_is_counted() {
         const BYTES: usize = 64 << 20;
-        let before = (METER.allocated)();
-        (METER.reset_peak)();
-        let block = std::hint::black_box(vec![1_u8; BYTES]);
-        assert!((METER.allocated)() >= before + BYTES / 2);
-        drop(block);
+        // Tests beside this one free memory meanwhile; a hundred times in a row, so much of it, they do not.
+        let counted = (0..100).any(|_| {
+            let before = (METER.allocated)();
+            let block = std::hint::black_box(vec![1_u8; BYTES]);
+            let after = (METER.allocated)();
+            drop(block);
+            after >= before + BYTES / 2
+        });
+        assert!(counted);
         assert!((METER.peak)() >= BYTES);
     }
 }

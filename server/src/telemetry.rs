@@ -1,6 +1,6 @@
 //! Log lines on standard error.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
@@ -29,7 +29,11 @@ pub fn init(format: LogFormat, default: &str) -> anyhow::Result<()> {
             .map_err(|e| anyhow::anyhow!("{name} is \"{value}\", which is no log filter: {e}"))?,
         None => EnvFilter::new(default),
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        // Colours are for people at a terminal, not for files.
+        .with_ansi(io::stderr().is_terminal());
     let started = match format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().try_init(),

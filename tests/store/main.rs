@@ -1,7 +1,10 @@
-//! The server and what it keeps: killed in the middle of a load, it or the database or the cache under it.
+//! The server as a process: killed in the middle of a load, it or the database or the cache under it; and its memory under
+//! what the worst clients send.
 #![cfg(unix)]
 
 mod crash;
+mod ctl;
 mod jobs;
 mod load;
+mod memory;
 mod server;

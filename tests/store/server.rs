@@ -1,7 +1,7 @@
 //! A server in a process of its own, which can be killed.
 
 use std::{
-    env,
+    env, fs,
     io::{self, BufRead, BufReader, Read, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -15,6 +15,7 @@ use facesocial::{
     cli::{self, Cli},
     config::{Config, Role},
     startup::Application,
+    telemetry,
 };
 use reqwest::Client;
 
@@ -22,6 +23,8 @@ use reqwest::Client;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The server's arguments, a line each.
 const ARGUMENTS: &str = "FACESOCIAL_TEST_ARGUMENTS";
+/// Whether the server goes on when whoever started it is gone.
+const STAYS: &str = "FACESOCIAL_TEST_STAYS";
 
 /// A running server: gateway and recognition, without authentication. Ends when dropped, and when this process ends.
 pub struct Server {
@@ -101,6 +104,21 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
+    /// Resident memory now, and the most so far, in bytes. `None` where the system does not tell.
+    pub fn memory(&self) -> Option<(u64, u64)> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
+        let read = |name: &str| {
+            let line = status.lines().find_map(|l| l.strip_prefix(name))?;
+            Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
+        };
+        Some((read("VmRSS:")?, read("VmHWM:")?))
+    }
+
+    /// Where the gateway listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
@@ -115,6 +133,21 @@ impl Drop for Server {
     }
 }
 
+/// A program that is `facesocial`, as far as `serve` goes.
+pub fn program(folder: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+
+    let path = folder.join("facesocial");
+    let script = format!(
+        "#!/bin/sh\nexport {STAYS}=1 {ARGUMENTS}=\"$(printf '%s\\n' facesocial \"$@\")\"\n\
+         exec '{}' --exact server::serves_until_killed --ignored --nocapture\n",
+        env::current_exe().unwrap().display()
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
 /// The other process: what `facesocial serve` does, and a line about where.
 #[test]
 #[ignore = "run by the other tests, in a process of its own"]
@@ -126,10 +159,14 @@ fn serves_until_killed() {
     let gateway = application.addresses().iter().find(|(role, _)| *role == Role::Gateway).unwrap().1;
     // In one piece, and past the harness, which keeps what tests print.
     io::stdout().write_all(format!("\ngateway at {gateway}\n").as_bytes()).unwrap();
-    thread::spawn(|| {
-        // Whoever started it is gone when its input ends.
-        io::stdin().read_to_end(&mut Vec::new()).ok();
-        std::process::exit(1);
-    });
+    if env::var_os(STAYS).is_some() {
+        telemetry::init(telemetry::LogFormat::Text, "info").unwrap();
+    } else {
+        thread::spawn(|| {
+            // Whoever started it is gone when its input ends.
+            io::stdin().read_to_end(&mut Vec::new()).ok();
+            std::process::exit(1);
+        });
+    }
     tokio::runtime::Runtime::new().unwrap().block_on(application.run_until_stopped()).unwrap();
 }

@@ -31,6 +31,7 @@ mod postgres;
 mod sqlite;
 mod text;
 mod traits;
+mod tried;
 mod types;
 
 pub use encryption::{EncryptionKey, EncryptionKeyError};
@@ -38,4 +39,5 @@ pub use error::{Result, StoreError};
 pub use maintenance::{MigrationStatus, PostgresTools, backup, migrate, migration_status, restore};
 pub use options::{StoreOptions, open};
 pub use traits::{Accounts, Gallery, History, JobResults, Operations, Store};
+pub use tried::{TriedBackup, try_backup};
 pub use types::*;

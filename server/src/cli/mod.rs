@@ -50,8 +50,8 @@ pub enum Command {
     Analyze(analyze::AnalyzeArgs),
     /// Tells whether the largest faces of two photos are the same person's.
     Compare(compare::CompareArgs),
-    /// Looks after the machine: what its graphics cards do.
-    Ctl(ctl::CtlArgs),
+    /// Looks after servers: deploy, start, stop, status, logs, scale, backup, restore, update, test.
+    Ctl(Box<ctl::CtlArgs>),
     /// Looks after the database: schema, state, backup, restore, check.
     Db(db::DbArgs),
     /// Measures accuracy on labelled photos.
@@ -85,7 +85,7 @@ impl Cli {
             Command::Admin(args) => admin::run(args),
             Command::Analyze(args) => analyze::run(&args),
             Command::Compare(args) => compare::run(&args),
-            Command::Ctl(args) => ctl::run(&args),
+            Command::Ctl(args) => ctl::run(*args),
             Command::Db(args) => db::run(args),
             Command::Eval(args) => eval::run(&args),
             Command::Import(args) => import::run(*args),

@@ -6,7 +6,10 @@ use actix_web::http::Uri;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 
-use super::{Seconds, Secret, data::secret};
+use super::{
+    Seconds, Secret,
+    data::{secret, secret_in},
+};
 
 /// Fewest bytes of a secret that tokens are signed with: as many as its digest has.
 const MIN_SECRET: usize = 32;
@@ -56,6 +59,9 @@ pub struct AccessArgs {
     /// server has its own.
     #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
+    /// File with that URL, as container platforms mount secrets.
+    #[arg(long, env = "REDIS_URL_FILE", value_name = "FILE", conflicts_with = "redis_url")]
+    pub redis_url_file: Option<PathBuf>,
 }
 
 /// Who may ask, and how often.
@@ -127,7 +133,10 @@ impl TryFrom<AccessArgs> for AccessConfig {
             rate_limit: rate(args.rate_limit, RATE),
             upload_rate_limit: rate(args.upload_rate_limit, UPLOAD_RATE),
             cors_origins: args.cors_origin.iter().map(|o| origin(o)).collect::<anyhow::Result<_>>()?,
-            redis_url: args.redis_url.and_then(Secret::given),
+            redis_url: match args.redis_url_file.filter(|file| !file.as_os_str().is_empty()) {
+                Some(file) => Some(secret_in(&file)?),
+                None => args.redis_url.and_then(Secret::given),
+            },
         })
     }
 }
@@ -148,7 +157,30 @@ fn origin(s: &str) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        access: AccessArgs,
+    }
+
+    fn config(args: &[&str]) -> anyhow::Result<AccessConfig> {
+        Cli::try_parse_from([&["serve"], args].concat())?.access.try_into()
+    }
+
+    #[test]
+    fn the_address_of_redis_may_stand_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, empty) = (folder.path().join("redis_url"), folder.path().join("empty"));
+        std::fs::write(&file, "redis://:secret@redis:6379/0\n").unwrap();
+        std::fs::write(&empty, "").unwrap();
+        let config = |file: &std::path::Path| config(&["--redis-url-file", file.to_str().unwrap()]);
+        assert_eq!(config(&file).unwrap().redis_url.unwrap().expose(), "redis://:secret@redis:6379/0");
+        assert!(config(&empty).unwrap_err().to_string().contains("is empty"));
+    }
 
     #[test]
     fn an_origin_is_scheme_and_host_alone() {

@@ -1,6 +1,10 @@
 //! Where people, faces and history are kept, and what of them.
 
-use std::{fs, num::NonZeroU32, path::PathBuf};
+use std::{
+    fs,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use clap::Args;
@@ -20,6 +24,9 @@ pub struct StoreArgs {
     /// folder.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<Secret>,
+    /// File with that URL, as container platforms mount secrets.
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE", conflicts_with = "database_url")]
+    pub database_url_file: Option<PathBuf>,
     /// Folder of the embedded database; facesocial in the user's data folder unless given.
     #[arg(long, env = "FACESOCIAL_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -98,7 +105,10 @@ impl StoreArgs {
     /// # Errors
     /// A key that is none or whose file cannot be read; a system without a folder for data.
     pub fn config(self) -> anyhow::Result<StoreConfig> {
-        let database_url = self.database_url.and_then(Secret::given);
+        let database_url = match self.database_url_file.filter(|file| !file.as_os_str().is_empty()) {
+            Some(file) => Some(secret_in(&file)?),
+            None => self.database_url.and_then(Secret::given),
+        };
         let data_dir = match self.data_dir {
             Some(folder) => folder,
             None => dirs::data_dir()
@@ -127,13 +137,20 @@ impl From<KeepArgs> for Keeping {
 ///
 /// # Errors
 /// A file that cannot be read.
-pub(super) fn secret(file: Option<&std::path::Path>, variable: &str) -> anyhow::Result<Option<Secret>> {
-    if let Some(file) = file {
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let secret = Secret::new(text.trim()).given();
-        return secret.with_context(|| format!("{} is empty", file.display())).map(Some);
+pub(super) fn secret(file: Option<&Path>, variable: &str) -> anyhow::Result<Option<Secret>> {
+    match file {
+        Some(file) => secret_in(file).map(Some),
+        None => Ok(std::env::var(variable).ok().and_then(|text| Secret::new(text.trim()).given())),
     }
-    Ok(std::env::var(variable).ok().and_then(|text| Secret::new(text.trim()).given()))
+}
+
+/// A secret from a file.
+///
+/// # Errors
+/// It cannot be read, or is empty.
+pub(super) fn secret_in(file: &Path) -> anyhow::Result<Secret> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Secret::new(text.trim()).given().with_context(|| format!("{} is empty", file.display()))
 }
 
 fn unit(s: &str) -> Result<f32, String> {

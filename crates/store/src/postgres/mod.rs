@@ -23,6 +23,7 @@ mod former;
 mod health;
 mod hnsw;
 mod references;
+mod scratch;
 mod search;
 mod time;
 
@@ -115,6 +116,7 @@ mod webhooks;
 mod write;
 
 pub(crate) use backup::{applied_migrations, backup, migrate, restore};
+pub(crate) use scratch::Scratch;
 pub(crate) use time::Time;
 
 pub(crate) type Db = Postgres;

@@ -274,7 +274,7 @@ pub struct ExportedEmbedding {
 }
 
 /// Size of a store.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GalleryStats {
     /// Collections.
     pub collections: u64,

@@ -11,7 +11,7 @@ use std::{
 
 use facesocial_store::{
     DEFAULT_COLLECTION, NewPerson, NewUser, Outcome, PageRequest, Person, PostgresTools, Role, Store, StoreError,
-    StoreOptions, Write, backup, migrate, migration_status, open, restore,
+    StoreOptions, Write, backup, migrate, migration_status, open, restore, try_backup,
 };
 use facesocial_testkit::Postgres;
 use serde_json::json;
@@ -21,6 +21,7 @@ use crate::backend::Fixture;
 conformance!(
     a_backup_brings_back_the_state_of_its_moment,
     what_is_no_backup_changes_nothing,
+    a_backup_is_tried_without_touching_the_database,
     a_store_in_use_is_not_replaced,
     the_schema_can_be_made_before_the_first_start,
     a_backup_that_cannot_be_written_leaves_nothing,
@@ -166,6 +167,34 @@ async fn what_is_no_backup_changes_nothing(f: Fixture) {
     let store = open(&target).await.unwrap();
     assert_eq!(persons(&*store).await, [there]);
     assert_eq!(persons(&*f.store).await, [kept]);
+}
+
+async fn a_backup_is_tried_without_touching_the_database(f: Fixture) {
+    let kept = person(&*f.store, "kept").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup");
+    backup(&f.options, &file, &tools()).await.unwrap();
+    person(&*f.store, "later").await;
+    let databases = || f.options.url.as_ref().map(|_| databases());
+    let before = databases();
+    let tried = try_backup(&f.options, &file, &tools()).await.unwrap();
+    assert!(tried.is_good(), "{tried:?}");
+    assert_eq!((tried.gallery.persons, tried.gallery.faces), (1, 0));
+    let cut = folder.path().join("cut");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let error = try_backup(&f.options, &cut, &tools()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged(_) | StoreError::Incompatible(_)), "{error:?}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left of what was tried");
+    assert_eq!(databases(), before);
+    assert_eq!(persons(&*f.store).await[0], kept);
+    assert_eq!(persons(&*f.store).await.len(), 2);
+}
+
+/// Databases that a trial made and has not removed.
+fn databases() -> String {
+    let tried = "SELECT count(*) FROM pg_database WHERE datname LIKE 'facesocial_tried_%'";
+    Postgres::shared().unwrap().psql(tried)
 }
 
 async fn a_store_in_use_is_not_replaced(f: Fixture) {

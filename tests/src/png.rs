@@ -1,6 +1,6 @@
-//! Files that no camera wrote.
+//! PNG files that are not what they seem.
 
-use std::io::Write;
+use std::io::Write as _;
 
 use flate2::{Compression, Crc, write::ZlibEncoder};
 
