@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a program whose output is its result")]
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -45,6 +46,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         weights: args.weights.clone(),
         pulled: None,
         services: vec![Service::Recognition],
+        on_demand: Vec::new(),
+        remotes: BTreeMap::new(),
         selection: Selection::default(),
         settings: EngineSettings::default(),
     })?;

@@ -7,9 +7,10 @@ use image::RgbImage;
 use crate::{
     batch::Pending,
     caller::Caller,
-    detectors::grey,
+    detectors::{grey, is_square},
     error::{self, EngineError},
     network::{Network, Task},
+    wire::{Cursor, Wire, WireError},
 };
 
 /// A network for age and gender.
@@ -118,5 +119,21 @@ impl Task for GenderAgeNet {
 
     fn grey((): &()) -> RgbImage {
         grey(genderage::INPUT_SIZE, genderage::INPUT_SIZE)
+    }
+
+    fn fits((): &(), crop: &RgbImage) -> bool {
+        is_square(crop, genderage::INPUT_SIZE)
+    }
+}
+
+impl Wire for genderage::GenderAge {
+    const LEAST: usize = 3 * f32::LEAST;
+
+    fn write(&self, to: &mut Vec<u8>) {
+        [self.female, self.male, self.age].iter().for_each(|number| number.write(to));
+    }
+
+    fn read(from: &mut Cursor<'_>) -> std::result::Result<Self, WireError> {
+        Ok(Self { female: f32::read(from)?, male: f32::read(from)?, age: f32::read(from)? })
     }
 }

@@ -4,7 +4,10 @@ use facesocial_models::{EfficientNetLite, Result, ViT, efficientnet_lite};
 use facesocial_types::BBox;
 use image::RgbImage;
 
-use crate::{detectors::grey, network::Task};
+use crate::{
+    detectors::{grey, is_square},
+    network::Task,
+};
 
 /// A network that looks for deepfakes.
 pub enum Authenticity {
@@ -70,6 +73,10 @@ impl Task for Authenticity {
 
     fn grey(spec: &AuthenticityKind) -> RgbImage {
         grey(spec.side(), spec.side())
+    }
+
+    fn fits(spec: &AuthenticityKind, crop: &RgbImage) -> bool {
+        is_square(crop, spec.side())
     }
 }
 

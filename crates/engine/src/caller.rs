@@ -21,6 +21,16 @@ impl ClientId {
     pub fn of(name: impl Hash) -> Self {
         Self(BuildHasherDefault::<DefaultHasher>::default().hash_one(name))
     }
+
+    /// The client with this number in another process.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number, by which another process of this system knows the same client.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// One request: its client, its deadline, and whether anybody still waits for it. Clones are the same request.
@@ -45,6 +55,11 @@ impl Caller {
     /// Whose request it is.
     pub const fn client(&self) -> ClientId {
         self.client
+    }
+
+    /// When an answer is of no use any more.
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Nobody waits any more: what has not begun is never begun.

@@ -1,10 +1,13 @@
 //! The networks that find faces.
 
-use facesocial_models::{BlazeFace, Mtcnn, Result, YoloV10, blazeface, mtcnn::Config, yolov10};
+use facesocial_models::{BlazeFace, Result, YoloV10, blazeface, yolov10};
 use facesocial_types::Face;
 use image::{Rgb, RgbImage};
 
-use crate::network::Task;
+use crate::{
+    network::Task,
+    wire::{Cursor, Wire, WireError},
+};
 
 /// What a single-shot detector looks at.
 #[derive(Debug, Clone)]
@@ -24,17 +27,37 @@ pub struct InputSide(
 
 /// Most faces that YOLOv10n is asked for, as its reference does.
 const YOLO_MAX: usize = 300;
-/// The photo that MTCNN is measured on.
-const PHOTO: (u32, u32) = (640, 480);
 
 /// A picture that shows nothing.
 pub(crate) fn grey(width: u32, height: u32) -> RgbImage {
     RgbImage::from_pixel(width, height, Rgb([128; 3]))
 }
 
+/// Whether a picture is a square of this side.
+pub(crate) fn is_square(image: &RgbImage, side: u32) -> bool {
+    image.dimensions() == (side, side)
+}
+
 impl Letterboxed {
     fn grey(spec: &InputSide) -> Self {
         Self { image: grey(spec.0, spec.0), min_score: 0.5 }
+    }
+
+    fn fits(&self, spec: &InputSide) -> bool {
+        is_square(&self.image, spec.0) && (0.0..=1.0).contains(&self.min_score)
+    }
+}
+
+impl Wire for Letterboxed {
+    const LEAST: usize = RgbImage::LEAST + f32::LEAST;
+
+    fn write(&self, to: &mut Vec<u8>) {
+        self.min_score.write(to);
+        self.image.write(to);
+    }
+
+    fn read(from: &mut Cursor<'_>) -> std::result::Result<Self, WireError> {
+        Ok(Self { min_score: f32::read(from)?, image: RgbImage::read(from)? })
     }
 }
 
@@ -63,6 +86,10 @@ impl Task for BlazeFace {
     fn grey(spec: &InputSide) -> Letterboxed {
         Letterboxed::grey(spec)
     }
+
+    fn fits(spec: &InputSide, item: &Letterboxed) -> bool {
+        item.fits(spec)
+    }
 }
 
 impl Task for YoloV10 {
@@ -77,20 +104,9 @@ impl Task for YoloV10 {
     fn grey(spec: &InputSide) -> Letterboxed {
         Letterboxed::grey(spec)
     }
-}
 
-/// A cascade over photos of any size: each by itself.
-impl Task for Mtcnn {
-    type Item = RgbImage;
-    type Output = Vec<Face>;
-    type Spec = ();
-
-    fn forward(&self, photos: &[RgbImage]) -> Result<Vec<Vec<Face>>> {
-        photos.iter().map(|photo| self.detect(photo, &Config::default())).collect()
-    }
-
-    fn grey((): &()) -> RgbImage {
-        grey(PHOTO.0, PHOTO.1)
+    fn fits(spec: &InputSide, item: &Letterboxed) -> bool {
+        item.fits(spec)
     }
 }
 
@@ -101,9 +117,4 @@ pub(crate) fn input_side(name: &str) -> InputSide {
         "blazeface-full" => blazeface::Config::full_range().input_size(),
         _ => yolov10::INPUT_SIZE,
     })
-}
-
-/// The cascade's configuration that looks for faces from `min_face_size` pixels on.
-pub fn cascade_from(min_face_size: f32) -> Config {
-    Config { min_face_size, ..Config::default() }
 }

@@ -10,9 +10,10 @@ use image::RgbImage;
 use crate::{
     batch::Pending,
     caller::Caller,
-    detectors::grey,
+    detectors::{grey, is_square},
     error::{self, EngineError},
     network::{Network, Task},
+    wire::{Cursor, Wire, WireError},
 };
 
 /// A network that embeds faces.
@@ -96,6 +97,10 @@ impl Task for Embedder {
     fn grey(spec: &FaceCrop) -> RgbImage {
         grey(spec.side(), spec.side())
     }
+
+    fn fits(spec: &FaceCrop, crop: &RgbImage) -> bool {
+        is_square(crop, spec.side())
+    }
 }
 
 impl Task for FaceRes {
@@ -109,6 +114,30 @@ impl Task for FaceRes {
 
     fn grey((): &()) -> RgbImage {
         grey(faceres::INPUT_SIZE, faceres::INPUT_SIZE)
+    }
+
+    fn fits((): &(), crop: &RgbImage) -> bool {
+        is_square(crop, faceres::INPUT_SIZE)
+    }
+}
+
+impl Wire for faceres::Output {
+    const LEAST: usize = 4 + 2 * f32::LEAST + 2;
+
+    fn write(&self, to: &mut Vec<u8>) {
+        self.embedding.write(to);
+        self.age.write(to);
+        to.extend(self.age_range);
+        self.male_probability.write(to);
+    }
+
+    fn read(from: &mut Cursor<'_>) -> std::result::Result<Self, WireError> {
+        Ok(Self {
+            embedding: Vec::read(from)?,
+            age: f32::read(from)?,
+            age_range: [from.byte()?, from.byte()?],
+            male_probability: f32::read(from)?,
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use facesocial_models::ModelError;
 use facesocial_types::Service;
 
-use crate::device::DeviceError;
+use crate::{device::DeviceError, wire::WireError};
 
 /// Failure to load or to run networks. Clones are the same failure: a network that cannot be loaded fails for all who
 /// wait for it.
@@ -117,6 +117,27 @@ pub enum EngineError {
         /// When the line should be gone.
         retry_after: Duration,
     },
+    /// Another process runs the network, and nobody there can be asked.
+    #[error("{network} cannot be asked: {reason}")]
+    Unreachable {
+        /// The network's name.
+        network: &'static str,
+        /// Sentence that says why.
+        reason: String,
+        /// When asking again may help.
+        retry_after: Duration,
+    },
+    /// A network failed in the process that runs it.
+    #[error("{network} failed in the process that runs it: {reason}")]
+    Elsewhere {
+        /// The network's name.
+        network: &'static str,
+        /// What that process said.
+        reason: String,
+    },
+    /// What another process sent is no question to a network.
+    #[error(transparent)]
+    Wire(#[from] WireError),
     /// Nobody waited for the answer any more.
     #[error("nobody waits for the answer any more")]
     Cancelled,

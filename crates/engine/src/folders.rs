@@ -45,6 +45,11 @@ impl Folders {
             path.is_file().then_some(Found { locked, path })
         })
     }
+
+    /// What the locks say of `name`, whether its file is there or not: for networks that another process runs.
+    pub fn listed(&self, name: &str) -> Option<&LockedNetwork> {
+        self.folders.iter().find_map(|(_, lock)| lock.get(name))
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +82,9 @@ mod tests {
         assert_eq!(place("b").as_deref(), Some(pulled.path()));
         assert_eq!(place("c").as_deref(), Some(pulled.path()));
         assert_eq!(place("d"), None);
+        let (listed, found) = (folder(&["a"], &[]), |folders: &Folders| folders.find("a").is_some());
+        let folders = Folders::open(listed.path(), None).unwrap();
+        assert!(folders.listed("a").is_some() && folders.listed("b").is_none() && !found(&folders));
     }
 
     #[test]

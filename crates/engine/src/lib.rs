@@ -8,6 +8,7 @@ mod age_gender;
 mod authenticity;
 mod batch;
 mod caller;
+mod cascade;
 mod detectors;
 mod device;
 mod embedder;
@@ -20,9 +21,12 @@ mod lock;
 mod memory;
 mod network;
 mod registry;
+mod remote;
 mod selection;
+mod wire;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Weak},
     time::Duration,
@@ -32,7 +36,8 @@ pub use age_gender::{AgeGender, AgeGenderEstimate, PendingEstimates};
 pub use authenticity::{Authenticity, AuthenticityKind};
 pub use batch::{BATCH_SIZES, BatchLimits, BatchStats, Batcher, FairQueue, Pending};
 pub use caller::{Caller, ClientId};
-pub use detectors::{InputSide, Letterboxed, cascade_from};
+pub use cascade::Look;
+pub use detectors::{InputSide, Letterboxed};
 pub use device::{DeviceChoice, DeviceError, HAS_CUDA, ParseDeviceError};
 pub use embedder::{Embedder, Embedding, FaceCrop, PendingEmbeddings};
 pub use error::{EngineError, MB, Result};
@@ -44,7 +49,9 @@ pub use lock::{LOCK_FILE, LockedNetwork, WeightsLock};
 pub use memory::{Budgets, Footprint, Meter};
 pub use network::{Network, Task};
 pub use registry::NetworkReport;
+pub use remote::{Outage, Question, Remote, RemoteError, Reply};
 pub use selection::{Candidate, Choice, Ensemble, Planned, Selection, candidates, plan};
+pub use wire::{Cursor, Wire, WireError};
 
 use embedder::EMBEDDERS;
 use executor::Executor;
@@ -53,7 +60,7 @@ use facesocial_models::{
     BlazeFace, EfficientNetLite, FaceAntiSpoofing, FaceRes, GenderAgeNet, MiniFasNet, Mn3, Mtcnn, ViT, YoloV10,
     blazeface, minifasnet, vit,
 };
-use facesocial_types::Service;
+use facesocial_types::{ModelId, Service};
 use loader::{Loader, Reader};
 use registry::Registry;
 
@@ -66,6 +73,10 @@ pub struct EngineOptions {
     pub pulled: Option<PathBuf>,
     /// Services whose networks can be used; the detectors always can, because everything starts from faces.
     pub services: Vec<Service>,
+    /// Services whose networks are loaded when they are asked for, not by [`Engine::warm_up`].
+    pub on_demand: Vec<Service>,
+    /// Services whose networks other processes run.
+    pub remotes: BTreeMap<Service, Arc<dyn Remote>>,
     /// What was chosen.
     pub selection: Selection,
     /// The device, batches and memory.
@@ -112,6 +123,8 @@ pub struct Engine {
     registry: Arc<Registry>,
     executor: Arc<Executor>,
     settings: EngineSettings,
+    on_demand: Vec<Service>,
+    remotes: BTreeMap<Service, Arc<dyn Remote>>,
 }
 
 /// A member of the recognition ensemble.
@@ -141,18 +154,49 @@ impl Engine {
             executor.runtime().spawn(sweep(Arc::downgrade(&registry), idle));
         }
         let loader = Loader::new(folders, Arc::clone(&executor), Arc::clone(&registry), settings.batches);
-        Loading { loader, options, faceres: None }.finish(registry, executor, settings)
+        Loading { loader, options, faceres: BTreeMap::new() }.finish(registry, executor, settings)
     }
 
-    /// Loads every network, runs it on grey images, and cuts the batches to the budgets; so that the first request pays for
-    /// no first-time cost, and a network that cannot run is found before it is needed.
+    /// Loads every network that runs here and is not left until it is asked for, runs it on grey images, and cuts the batches
+    /// to the budgets; so that the first request pays for no first-time cost, and a network that cannot run is found before
+    /// it is needed.
     ///
     /// # Errors
     /// Weights that are present and cannot be used; a network that fails; a budget that is too small for one item; a
     /// pinned network that does not run here.
     pub fn warm_up(&self) -> Result<()> {
-        self.registry.warm_up(self.settings.meter)?;
+        self.registry.warm_up(self.settings.meter, &self.on_demand)?;
         self.settings.pinned.iter().try_for_each(|name| self.registry.pin(name, true))
+    }
+
+    /// Whether the networks of `service` are loaded by [`warm_up`](Self::warm_up).
+    pub fn is_warmed_up(&self, service: Service) -> bool {
+        !self.on_demand.contains(&service) && !self.remotes.contains_key(&service)
+    }
+
+    /// Whether other processes run the networks of `service`.
+    pub fn is_remote(&self, service: Service) -> bool {
+        self.remotes.contains_key(&service)
+    }
+
+    /// Why nobody can be asked about `service`, where other processes run its networks and none of them answers.
+    pub fn outage(&self, service: Service) -> Option<Outage> {
+        self.remotes.get(&service)?.reachable().err()
+    }
+
+    /// The networks that run here for `service`.
+    pub fn networks_of(&self, service: Service) -> Vec<ModelId> {
+        self.registry.of(service).iter().map(|network| network.id().clone()).collect()
+    }
+
+    /// Answers a question that another process has for the network called `name`. Blocks for the time of the inference.
+    ///
+    /// # Errors
+    /// [`EngineError::Unknown`] if no such network runs here for `service`; [`EngineError::Wire`] if it is no question; as
+    /// [`Network::submit`] otherwise, and whatever is not one item's failure alone.
+    pub fn answer(&self, service: Service, name: &str, caller: &Caller, question: &[u8]) -> Result<Vec<u8>> {
+        let network = self.registry.of(service).into_iter().find(|network| network.name() == name);
+        network.ok_or_else(|| EngineError::Unknown { name: name.to_owned() })?.answer(caller, question)
     }
 
     /// Every network that can run here.
@@ -219,8 +263,8 @@ async fn sweep(registry: Weak<Registry>, idle: Duration) {
 struct Loading<'a> {
     loader: Loader,
     options: &'a EngineOptions,
-    /// Two services use it; it is one network.
-    faceres: Option<Network<FaceRes>>,
+    /// Two services use it; it is one network, unless other processes run one of the services.
+    faceres: BTreeMap<Option<Service>, Network<FaceRes>>,
 }
 
 /// Why a network is not loaded that could be.
@@ -230,14 +274,12 @@ impl Loading<'_> {
     fn finish(mut self, registry: Arc<Registry>, executor: Arc<Executor>, settings: EngineSettings) -> Result<Engine> {
         let detector = |name, config: fn() -> blazeface::Config| {
             let build = move |r: &Reader| r.read(name, |vb| BlazeFace::load(vb, config()));
-            self.loader.network(name, &[name], &[Service::Mediapipe], detectors::input_side(name), build)
+            self.network(Service::Mediapipe, name, &[name], detectors::input_side(name), build)
         };
         Ok(Engine {
             blazeface_short: detector("blazeface-short", blazeface::Config::short_range)?,
             blazeface_full: detector("blazeface-full", blazeface::Config::full_range)?,
-            mtcnn: self
-                .loader
-                .network("mtcnn", &["mtcnn"], &[Service::Mtcnn], (), |r: &Reader| r.read("mtcnn", Mtcnn::load))?,
+            mtcnn: self.network(Service::Mtcnn, "mtcnn", &["mtcnn"], (), |r| r.read("mtcnn", Mtcnn::load))?,
             yolo: self.yolo()?,
             members: self.members()?,
             liveness: self.liveness()?,
@@ -246,7 +288,34 @@ impl Loading<'_> {
             registry,
             executor,
             settings,
+            on_demand: self.options.on_demand.clone(),
+            remotes: self.options.remotes.clone(),
         })
+    }
+
+    /// The network called `name`, made of `parts`, for one service: here, or where other processes run it.
+    fn network<M: Task>(
+        &self,
+        service: Service,
+        name: &'static str,
+        parts: &[&'static str],
+        spec: M::Spec,
+        build: impl Fn(&Reader) -> Result<M> + Send + Sync + 'static,
+    ) -> Result<Network<M>> {
+        match self.options.remotes.get(&service) {
+            Some(remote) => self.loader.elsewhere(name, parts, spec, remote),
+            None => self.loader.network(name, parts, &[service], spec, build),
+        }
+    }
+
+    /// Whether the weights of a network of `service` are here; or listed, where other processes have them.
+    fn has(&self, service: Service, name: &str) -> bool {
+        let folders = self.loader.folders();
+        if self.options.remotes.contains_key(&service) {
+            folders.listed(name).is_some()
+        } else {
+            folders.find(name).is_some()
+        }
     }
 
     /// The candidate that answers for `service`; `Err` within is the reason why none does.
@@ -255,7 +324,7 @@ impl Loading<'_> {
         if service != Service::Yolo && !self.options.services.contains(&service) {
             return Ok(Err(NOT_WANTED.to_owned()));
         }
-        selection::choose(service, self.loader.folders(), &self.options.selection)
+        selection::choose(service, &|name| self.has(service, name), &self.options.selection)
     }
 
     fn yolo(&self) -> Result<Network<YoloV10>> {
@@ -264,7 +333,7 @@ impl Loading<'_> {
             Err(reason) => return Ok(Network::absent("yolo", reason)),
         };
         let build = move |r: &Reader| r.read(name, |vb| YoloV10::load(vb, 1));
-        self.loader.network(name, &[name], &[Service::Yolo], detectors::input_side(name), build)
+        self.network(Service::Yolo, name, &[name], detectors::input_side(name), build)
     }
 
     fn members(&mut self) -> Result<Vec<Member>> {
@@ -273,7 +342,7 @@ impl Loading<'_> {
             return Ok(vec![Member { network, weight: 1.0 }]);
         }
         let selection = &self.options.selection;
-        let ensemble = Ensemble::choose(self.loader.folders(), selection);
+        let ensemble = Ensemble::choose(&|name| self.has(Service::Recognition, name), selection);
         let mut members = Vec::with_capacity(ensemble.members().len());
         for (name, weight) in ensemble.members() {
             let Some(name) = EMBEDDERS.into_iter().find(|known| known == name) else {
@@ -282,11 +351,11 @@ impl Loading<'_> {
                 return Err(EngineError::Selection { reason });
             };
             let network = match name {
-                "faceres" => Embedding::FaceRes(self.faceres()?),
+                "faceres" => Embedding::FaceRes(self.faceres(Service::Recognition)?),
                 _ => {
                     let build = move |r: &Reader| r.read(name, |vb| Embedder::load(name, vb));
                     let crop = FaceCrop::of(name);
-                    Embedding::Own(self.loader.network(name, &[name], &[Service::Recognition], crop, build)?)
+                    Embedding::Own(self.network(Service::Recognition, name, &[name], crop, build)?)
                 }
             };
             if let (Err(EngineError::Absent { reason, .. }), true) = (network.id(), selection.ensemble.is_some()) {
@@ -297,15 +366,24 @@ impl Loading<'_> {
         Ok(members)
     }
 
-    fn faceres(&mut self) -> Result<Network<FaceRes>> {
-        if let Some(network) = &self.faceres {
+    fn faceres(&mut self, user: Service) -> Result<Network<FaceRes>> {
+        let remotes = &self.options.remotes;
+        let whose = remotes.contains_key(&user).then_some(user);
+        if let Some(network) = self.faceres.get(&whose) {
             return Ok(network.clone());
         }
-        let users = [Service::Recognition, Service::GenderAge];
-        let services: Vec<Service> = users.into_iter().filter(|s| self.options.services.contains(s)).collect();
-        let build = |r: &Reader| r.read("faceres", FaceRes::load);
-        let network = self.loader.network("faceres", &["faceres"], &services, (), build)?;
-        Ok(self.faceres.insert(network).clone())
+        let network = match remotes.get(&user) {
+            Some(remote) => self.loader.elsewhere("faceres", &["faceres"], (), remote)?,
+            None => {
+                let here = |s: &Service| self.options.services.contains(s) && !remotes.contains_key(s);
+                let services: Vec<Service> =
+                    [Service::Recognition, Service::GenderAge].into_iter().filter(here).collect();
+                let build = |r: &Reader| r.read("faceres", FaceRes::load);
+                self.loader.network("faceres", &["faceres"], &services, (), build)?
+            }
+        };
+        self.faceres.insert(whose, network.clone());
+        Ok(network)
     }
 
     fn liveness(&self) -> Result<Network<Liveness>> {
@@ -328,17 +406,17 @@ impl Loading<'_> {
                 }
             })
         };
-        self.loader.network(name, parts, &[Service::Antispoof], spec, build)
+        self.network(Service::Antispoof, name, parts, spec, build)
     }
 
     fn age_gender(&mut self) -> Result<AgeGender> {
         let name = match self.chosen(Service::GenderAge)? {
-            Ok(Candidate { name: "faceres", .. }) => return self.faceres().map(AgeGender::FaceRes),
+            Ok(Candidate { name: "faceres", .. }) => return self.faceres(Service::GenderAge).map(AgeGender::FaceRes),
             Ok(candidate) => candidate.name,
             Err(reason) => return Ok(AgeGender::FaceRes(Network::absent("gender_age", reason))),
         };
         let build = move |r: &Reader| r.read(name, GenderAgeNet::load);
-        Ok(AgeGender::GenderAge(self.loader.network(name, &[name], &[Service::GenderAge], (), build)?))
+        Ok(AgeGender::GenderAge(self.network(Service::GenderAge, name, &[name], (), build)?))
     }
 
     fn authenticity(&self) -> Result<Network<Authenticity>> {
@@ -358,7 +436,7 @@ impl Loading<'_> {
                 r.read(name, EfficientNetLite::load).map(Authenticity::EfficientNetLite)
             }
         };
-        self.loader.network(name, &[name], &[Service::Deepfake], kind, build)
+        self.network(Service::Deepfake, name, &[name], kind, build)
     }
 }
 

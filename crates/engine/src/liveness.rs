@@ -4,7 +4,10 @@ use facesocial_models::{FaceAntiSpoofing, MiniFasNet, Mn3, Result, face_antispoo
 use facesocial_types::BBox;
 use image::RgbImage;
 
-use crate::{detectors::grey, network::Task};
+use crate::{
+    detectors::{grey, is_square},
+    network::Task,
+};
 
 /// A network, or two that answer together, for passive liveness.
 pub enum Liveness {
@@ -91,6 +94,10 @@ impl Task for Liveness {
 
     fn grey(spec: &LivenessSpec) -> Vec<RgbImage> {
         spec.crops.iter().map(|crop| grey(crop.side, crop.side)).collect()
+    }
+
+    fn fits(spec: &LivenessSpec, crops: &Vec<RgbImage>) -> bool {
+        crops.len() == spec.crops.len() && crops.iter().zip(&spec.crops).all(|(crop, kind)| is_square(crop, kind.side))
     }
 }
 

@@ -12,8 +12,10 @@ use crate::{
     error::{EngineError, Result},
     executor::Executor,
     folders::{Folders, Found},
+    lock::LockedNetwork,
     network::{Network, Recipe, Task},
     registry::Registry,
+    remote::Remote,
     selection::bring,
 };
 
@@ -91,15 +93,15 @@ impl Loader {
         spec: M::Spec,
         build: impl Fn(&Reader) -> Result<M> + Send + Sync + 'static,
     ) -> Result<Network<M>> {
-        let (mut ids, mut parameters) = (Vec::with_capacity(parts.len()), 0);
+        let mut parameters = 0;
+        let mut ids = Vec::with_capacity(parts.len());
         for part in parts {
             let found = match self.reader.find(part) {
                 Ok(found) => found,
                 Err(EngineError::Absent { reason, .. }) => return Ok(Network::absent(name, reason)),
                 Err(other) => return Err(other),
             };
-            let sha256 = &found.locked.sha256;
-            ids.push(ModelId::new(*part, sha256.get(..VERSION_DIGITS).unwrap_or(sha256)));
+            ids.push(version(found.locked));
             parameters += found.locked.parameters;
         }
         let reader = Arc::clone(&self.reader);
@@ -112,6 +114,35 @@ impl Loader {
         };
         Ok(Network::present(name, recipe, &self.registry, &self.executor, self.limits))
     }
+
+    /// The network called `name`, made of `parts`, that another process runs: with the weights that are listed here.
+    ///
+    /// # Errors
+    /// [`EngineError::Untrained`].
+    pub fn elsewhere<M: Task>(
+        &self,
+        name: &'static str,
+        parts: &[&'static str],
+        spec: M::Spec,
+        remote: &Arc<dyn Remote>,
+    ) -> Result<Network<M>> {
+        let mut ids = Vec::with_capacity(parts.len());
+        for part in parts {
+            let Some(locked) = self.folders().listed(part) else {
+                let reason =
+                    format!("{part} is in no weights.lock here, so that its version is not known; {}", bring(part));
+                return Ok(Network::absent(name, reason));
+            };
+            check_trained(part, locked.untrained, RUNS_UNTRAINED)?;
+            ids.push(version(locked));
+        }
+        Ok(Network::elsewhere(name, joint_id(name, &ids), spec, Arc::clone(remote)))
+    }
+}
+
+/// The id of a network with the weights that a lock lists.
+fn version(locked: &LockedNetwork) -> ModelId {
+    ModelId::new(&locked.name, locked.sha256.get(..VERSION_DIGITS).unwrap_or(&locked.sha256))
 }
 
 fn check_trained(network: &'static str, untrained: bool, runs_untrained: bool) -> Result<()> {

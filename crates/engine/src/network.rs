@@ -19,16 +19,20 @@ use crate::{
     executor::{Executor, on_pool},
     memory::{Footprint, Meter},
     registry::{Managed, NetworkReport, Registry},
+    remote::{Elsewhere, Remote},
+    wire::{self, Wire, WireError},
 };
 
 /// What a network computes.
 pub trait Task: Send + Sync + Sized + 'static {
     /// One of what it looks at.
-    type Item: Send + Sync + 'static;
+    type Item: Wire + Send + Sync + 'static;
     /// What it says of it.
-    type Output: Send + 'static;
+    type Output: Wire + Send + 'static;
     /// What must be known to prepare items, known without the weights.
     type Spec: Clone + Send + Sync + 'static;
+    /// Whether its items are run one by one, because a batch of them would only make all wait for the slowest.
+    const ALONE: bool = false;
 
     /// Answers for each item, in their order.
     ///
@@ -38,6 +42,10 @@ pub trait Task: Send + Sync + Sized + 'static {
 
     /// An item that shows nothing, for measuring.
     fn grey(spec: &Self::Spec) -> Self::Item;
+
+    /// Whether the item has the size that the network takes. One of another process that has not must not make a batch fail
+    /// that others are in.
+    fn fits(spec: &Self::Spec, item: &Self::Item) -> bool;
 }
 
 /// A network by its name in the lock file, or several that answer together.
@@ -48,7 +56,11 @@ pub struct Network<M: Task> {
 
 enum State<M: Task> {
     Present(Arc<Present<M>>),
-    Absent { reason: String },
+    /// Another process runs it.
+    Elsewhere(Arc<Elsewhere<M>>),
+    Absent {
+        reason: String,
+    },
 }
 
 impl<M: Task> Clone for Network<M> {
@@ -56,6 +68,7 @@ impl<M: Task> Clone for Network<M> {
     fn clone(&self) -> Self {
         let state = match &self.state {
             State::Present(present) => State::Present(Arc::clone(present)),
+            State::Elsewhere(elsewhere) => State::Elsewhere(Arc::clone(elsewhere)),
             State::Absent { reason } => State::Absent { reason: reason.clone() },
         };
         Self { name: self.name, state }
@@ -137,11 +150,13 @@ impl<M: Task> Network<M> {
         Self { name, state: State::Absent { reason } }
     }
 
-    fn get(&self) -> Result<&Present<M>> {
-        match &self.state {
-            State::Present(present) => Ok(present),
-            State::Absent { reason } => Err(EngineError::Absent { network: self.name, reason: reason.clone() }),
-        }
+    /// A network that another process runs.
+    pub(crate) fn elsewhere(name: &'static str, id: ModelId, spec: M::Spec, remote: Arc<dyn Remote>) -> Self {
+        Self { name, state: State::Elsewhere(Arc::new(Elsewhere::new(name, id, spec, remote))) }
+    }
+
+    fn absence(&self, reason: &str) -> EngineError {
+        EngineError::Absent { network: self.name, reason: reason.to_owned() }
     }
 
     /// The network's id.
@@ -149,7 +164,11 @@ impl<M: Task> Network<M> {
     /// # Errors
     /// [`EngineError::Absent`] with the sentence that says how to bring the weights.
     pub fn id(&self) -> Result<&ModelId> {
-        self.get().map(|present| &present.resident.recipe.id)
+        match &self.state {
+            State::Present(present) => Ok(&present.resident.recipe.id),
+            State::Elsewhere(elsewhere) => Ok(&elsewhere.id),
+            State::Absent { reason } => Err(self.absence(reason)),
+        }
     }
 
     /// How its items are prepared.
@@ -157,39 +176,72 @@ impl<M: Task> Network<M> {
     /// # Errors
     /// As [`id`](Self::id).
     pub fn spec(&self) -> Result<&M::Spec> {
-        self.get().map(|present| &present.resident.recipe.spec)
+        match &self.state {
+            State::Present(present) => Ok(&present.resident.recipe.spec),
+            State::Elsewhere(elsewhere) => Ok(&elsewhere.spec),
+            State::Absent { reason } => Err(self.absence(reason)),
+        }
     }
 
     /// Puts items into the network's line, to be run together with those of others.
     ///
     /// # Errors
-    /// [`EngineError::Absent`], or the line is full, or nobody waits.
+    /// [`EngineError::Absent`], or the line is full, or nobody waits; [`EngineError::Unreachable`].
     pub fn submit(&self, caller: &Caller, items: Vec<M::Item>) -> Result<Pending<M::Output>> {
-        self.get()?.batcher.submit(caller, items)
+        match &self.state {
+            State::Present(present) => present.batcher.submit(caller, items),
+            State::Elsewhere(elsewhere) => elsewhere.ask(caller, &items),
+            State::Absent { reason } => Err(self.absence(reason)),
+        }
     }
 
-    /// Runs `f` on the network when the device has a place, and waits for it. For what cannot share a batch. A panic inside
-    /// is caught and becomes an error: one photo must not end the process.
+    /// What the network says of one item that cannot share a batch: by `f` where it runs here. Blocks.
     ///
     /// # Errors
-    /// [`EngineError::Absent`]; it cannot be loaded; it fails; nobody waits any more when its turn comes.
-    pub fn run<R: Send>(
+    /// As [`submit`](Self::submit); it cannot be loaded; it fails; nobody waits any more when its turn comes.
+    pub(crate) fn alone<I: Wire + Sync>(
         &self,
         caller: &Caller,
-        f: impl FnOnce(&M) -> facesocial_models::Result<R> + Send,
-    ) -> Result<R> {
-        let present = self.get()?;
+        item: &I,
+        f: impl FnOnce(&M, &I) -> facesocial_models::Result<M::Output> + Send,
+    ) -> Result<M::Output> {
+        match &self.state {
+            State::Present(present) => present.run(caller, |model| f(model, item)),
+            State::Elsewhere(elsewhere) => {
+                let answers = elsewhere.ask(caller, std::slice::from_ref(item))?.wait();
+                answers.into_iter().next().unwrap_or(Err(EngineError::Stopped))
+            }
+            State::Absent { reason } => Err(self.absence(reason)),
+        }
+    }
+}
+
+impl<M: Task> Present<M> {
+    /// Runs `f` on the network when the device has a place, and waits for it. A panic inside is caught and becomes an
+    /// error: one photo must not end the process.
+    fn run<R: Send>(&self, caller: &Caller, f: impl FnOnce(&M) -> facesocial_models::Result<R> + Send) -> Result<R> {
         caller.check()?;
-        let _slot = present.executor.slot()?;
+        let _slot = self.executor.slot()?;
         caller.check()?;
         let started = Instant::now();
         let answer = on_pool(|| {
-            let model = present.resident.model()?;
-            guarded(self.name, || f(&model))
+            let model = self.resident.model()?;
+            guarded(self.resident.name, || f(&model))
         });
-        present.batcher.ran_alone(answer.is_err(), started.elapsed());
-        present.executor.note(std::iter::once(answer.as_ref().err()));
+        self.batcher.ran_alone(answer.is_err(), started.elapsed());
+        self.executor.note(std::iter::once(answer.as_ref().err()));
         answer
+    }
+
+    fn answer_each(&self, caller: &Caller, items: Vec<M::Item>) -> Result<Vec<Result<M::Output>>> {
+        if !M::ALONE {
+            return Ok(self.batcher.submit(caller, items)?.wait());
+        }
+        let one = |item: M::Item| {
+            let output = self.run(caller, |model| model.forward(std::slice::from_ref(&item)))?;
+            output.into_iter().next().ok_or(EngineError::Stopped)
+        };
+        Ok(items.into_iter().map(one).collect())
     }
 }
 
@@ -267,8 +319,21 @@ impl<M: Task> Managed for Present<M> {
         self.resident.name
     }
 
-    fn service(&self) -> Service {
-        self.resident.recipe.services.first().copied().unwrap_or(Service::Mediapipe)
+    fn id(&self) -> &ModelId {
+        &self.resident.recipe.id
+    }
+
+    fn services(&self) -> &[Service] {
+        &self.resident.recipe.services
+    }
+
+    fn answer(&self, caller: &Caller, question: &[u8]) -> Result<Vec<u8>> {
+        let Recipe { id, spec, .. } = &self.resident.recipe;
+        let items: Vec<M::Item> = wire::read_question(id, question)?;
+        if !items.iter().all(|item| M::fits(spec, item)) {
+            return Err(WireError::Size { network: self.resident.name }.into());
+        }
+        wire::answer(id, self.answer_each(caller, items)?)
     }
 
     fn report(&self) -> NetworkReport {

@@ -9,6 +9,7 @@ use facesocial_types::{ModelId, Service};
 
 use crate::{
     batch::BatchStats,
+    caller::Caller,
     error::{EngineError, Result},
     memory::{Budgets, Footprint, Meter},
 };
@@ -37,8 +38,15 @@ pub struct NetworkReport {
 /// What the registry asks of a network.
 pub(crate) trait Managed: Send + Sync {
     fn name(&self) -> &'static str;
+    fn id(&self) -> &ModelId;
+    /// The services that it answers for.
+    fn services(&self) -> &[Service];
     /// The service whose budget pays for it.
-    fn service(&self) -> Service;
+    fn service(&self) -> Service {
+        self.services().first().copied().unwrap_or(Service::Mediapipe)
+    }
+    /// Answers a question of another process. Blocks.
+    fn answer(&self, caller: &Caller, question: &[u8]) -> Result<Vec<u8>>;
     fn report(&self) -> NetworkReport;
     fn footprint(&self) -> Footprint;
     fn loaded(&self) -> bool;
@@ -123,9 +131,14 @@ impl Registry {
         Ok(())
     }
 
-    /// Loads and measures every network, and cuts the batches to the budgets.
-    pub fn warm_up(&self, meter: Option<Meter>) -> Result<()> {
-        for network in self.networks() {
+    /// The networks that answer for `service`.
+    pub fn of(&self, service: Service) -> Vec<Arc<dyn Managed>> {
+        self.networks().into_iter().filter(|network| network.services().contains(&service)).collect()
+    }
+
+    /// Loads and measures every network but those of services that are `left_out`, and cuts the batches to the budgets.
+    pub fn warm_up(&self, meter: Option<Meter>, left_out: &[Service]) -> Result<()> {
+        for network in self.networks().into_iter().filter(|network| !left_out.contains(&network.service())) {
             network.measure(meter, &MEASURED)?;
             // Told as early as possible: a budget that is too small for one network is for several.
             self.apply(&self.budgets())?;

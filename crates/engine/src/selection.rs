@@ -61,18 +61,19 @@ pub const fn candidates(service: Service) -> &'static [Candidate] {
     }
 }
 
-/// The candidate that answers for `service`; `Err` within is the sentence that says why none does.
+/// The candidate that answers for `service` among the networks that are `present`; `Err` within is the sentence that says
+/// why none does.
 ///
 /// # Errors
 /// [`EngineError::Selection`] if the chosen network is unknown or has no weights here: a choice is not replaced by
 /// another one silently.
 pub(crate) fn choose(
     service: Service,
-    folders: &Folders,
+    present: &dyn Fn(&str) -> bool,
     selection: &Selection,
 ) -> Result<std::result::Result<Candidate, String>> {
     let all = candidates(service);
-    let missing = |c: &Candidate| c.parts.iter().copied().find(|part| folders.find(part).is_none());
+    let missing = |c: &Candidate| c.parts.iter().copied().find(|part| !present(part));
     let Some(chosen) = selection.networks.get(&service) else {
         let best = all.iter().copied().find(|c| missing(c).is_none());
         return Ok(best.ok_or_else(|| {
@@ -106,7 +107,8 @@ pub type Planned = std::result::Result<Vec<String>, String>;
 /// # Errors
 /// As when the engine is loaded: a chosen network that is unknown or absent.
 pub fn plan(folders: &Folders, selection: &Selection) -> Result<Vec<(Service, Planned)>> {
-    let fixed = |names: &[&str]| match names.iter().find(|name| folders.find(name).is_none()) {
+    let present = |name: &str| folders.find(name).is_some();
+    let fixed = |names: &[&str]| match names.iter().find(|name| !present(name)) {
         None => Ok(names.iter().map(|n| (*n).to_owned()).collect()),
         Some(name) => Err(format!("{name} has no weights here; {}", bring(name))),
     };
@@ -115,10 +117,10 @@ pub fn plan(folders: &Folders, selection: &Selection) -> Result<Vec<(Service, Pl
             Service::Mediapipe => fixed(&["blazeface-short", "blazeface-full"]),
             Service::Mtcnn => fixed(&["mtcnn"]),
             Service::Recognition => {
-                let ensemble = Ensemble::choose(folders, selection);
+                let ensemble = Ensemble::choose(&present, selection);
                 fixed(&ensemble.members().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())
             }
-            _ => choose(service, folders, selection)?.map(|c| c.parts.iter().map(|p| (*p).to_owned()).collect()),
+            _ => choose(service, &present, selection)?.map(|c| c.parts.iter().map(|p| (*p).to_owned()).collect()),
         })
     };
     Service::ALL.iter().map(|&service| Ok((service, answer(service)?))).collect()
@@ -154,12 +156,11 @@ impl Ensemble {
     }
 
     /// The ensemble that was chosen, else the full profile's if all its members are present, else the bundled one.
-    pub(crate) fn choose(folders: &Folders, selection: &Selection) -> Self {
+    pub(crate) fn choose(present: &dyn Fn(&str) -> bool, selection: &Selection) -> Self {
         let full = Self::full();
-        let present = |e: &Self| e.0.iter().all(|(name, _)| folders.find(name).is_some());
         match &selection.ensemble {
             Some(chosen) => chosen.clone(),
-            None if present(&full) => full,
+            None if full.0.iter().all(|(name, _)| present(name)) => full,
             None => Self::bundled(),
         }
     }
@@ -248,7 +249,8 @@ mod tests {
     ) -> Result<std::result::Result<&'static str, String>> {
         let (_dir, folders) = folders(present);
         let networks = choice.map(|c| (service, c.to_owned())).into_iter().collect();
-        let found = choose(service, &folders, &Selection { networks, ensemble: None })?;
+        let present = |name: &str| folders.find(name).is_some();
+        let found = choose(service, &present, &Selection { networks, ensemble: None })?;
         Ok(found.map(|c| c.name))
     }
 
@@ -285,7 +287,7 @@ mod tests {
         let name = |present: &[&str], ensemble: Option<&str>| {
             let (_dir, folders) = folders(present);
             let selection = Selection { ensemble: ensemble.map(|e| e.parse().unwrap()), ..Selection::default() };
-            Ensemble::choose(&folders, &selection)
+            Ensemble::choose(&|name: &str| folders.find(name).is_some(), &selection)
         };
         let all = ["adaface-ir101", "facenet-inception-resnet-v1", "arcface-iresnet100"];
         assert_eq!(name(&all[..2], None), Ensemble::bundled());

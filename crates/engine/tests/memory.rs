@@ -1,6 +1,7 @@
 //! Weights that come and go, budgets, and nothing left behind: with the networks that ship.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -36,6 +37,8 @@ fn engine(services: &[Service], settings: EngineSettings) -> Engine {
         weights: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../weights"),
         pulled: None,
         services: services.to_vec(),
+        on_demand: Vec::new(),
+        remotes: BTreeMap::new(),
         selection: Selection::default(),
         settings: EngineSettings { meter: Some(METER), ..settings },
     })
