@@ -64,7 +64,9 @@ pub(crate) fn whole(faces: &[Face], crop: impl Fn(&Face) -> RgbImage + Sync) -> 
 /// An engine's failure as the answer about a face.
 pub(crate) fn failed<T>(error: &EngineError) -> Outcome<T> {
     match error {
-        EngineError::Absent { reason, .. } => Outcome::Unavailable { reason: reason.clone() },
+        EngineError::Absent { reason, .. } | EngineError::Unreachable { reason, .. } => {
+            Outcome::Unavailable { reason: reason.clone() }
+        }
         other => Outcome::Error { reason: other.to_string() },
     }
 }

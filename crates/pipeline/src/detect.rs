@@ -2,8 +2,8 @@
 //! landmarks where it can.
 
 use facesocial_engine::{
-    Engine, EngineError, Network, cascade_from,
-    models::{BlazeFace, blazeface::weighted_nms, mtcnn, yolov10},
+    Engine, EngineError, Network,
+    models::{BlazeFace, blazeface::weighted_nms, yolov10},
 };
 use facesocial_imaging::Sampling;
 use facesocial_types::{BBox, Detection, Detector, Face, Service};
@@ -35,14 +35,7 @@ const MIN_FACE: f32 = 20.0;
 pub(crate) fn find(call: Call<'_>, image: &RgbImage, options: &DetectOptions) -> Result<Detection> {
     let (engine, min_score) = (call.engine, options.min_score);
     let (detector, faces) = match options.detector {
-        Detector::Auto => {
-            let screening = Screening::begin(call, image, min_score).map_err(unavailable(Service::Mediapipe))?;
-            let (finder, found) = primary(call, image, options).map_err(unavailable(Service::Mtcnn))?;
-            let screened = screening.finish().map_err(unavailable(Service::Mediapipe))?;
-            let refined = refine_missed(call, image, screened, found).map_err(unavailable(Service::Mtcnn))?;
-            let screen = screen_id(engine).map_err(unavailable(Service::Mediapipe))?;
-            (format!("{screen}+{finder}"), refined)
-        }
+        Detector::Auto => auto(call, image, options)?,
         Detector::Mediapipe => {
             let screening = Screening::begin(call, image, min_score).map_err(unavailable(Service::Mediapipe))?;
             let faces = screening.finish().map_err(unavailable(Service::Mediapipe))?;
@@ -76,6 +69,21 @@ pub(crate) fn at(call: Call<'_>, image: &RgbImage, boxes: &[BBox]) -> Result<Det
         })
         .collect();
     Ok(Detection { detector: "caller".to_owned(), faces })
+}
+
+/// The id of everything that `detector` consists of.
+pub(crate) fn id(engine: &Engine, detector: Detector) -> facesocial_engine::Result<String> {
+    Ok(match detector {
+        Detector::Auto => match engine.yolo.id() {
+            Ok(yolo) => format!("{}+{yolo}+{}", screen_id(engine)?, engine.mtcnn.id()?),
+            Err(_) => format!("{}+{}", screen_id(engine)?, engine.mtcnn.id()?),
+        },
+        Detector::Mediapipe => screen_id(engine)?,
+        Detector::MediapipeShort => engine.blazeface_short.id()?.to_string(),
+        Detector::MediapipeFull => engine.blazeface_full.id()?.to_string(),
+        Detector::Mtcnn => engine.mtcnn.id()?.to_string(),
+        Detector::Yolo => engine.yolo.id()?.to_string(),
+    })
 }
 
 /// The screening stage's id.
@@ -114,33 +122,108 @@ fn one_range(
     Ok((network.id().map_err(unavailable(Service::Mediapipe))?.to_string(), faces))
 }
 
-/// The MTCNN cascade, and YOLOv10n for the faces that the cascade misses: small, masked and turned ones. Those get MTCNN's
-/// landmarks where O-Net recognises them. Gives the ids of both.
+/// The MTCNN cascade; YOLOv10n for the faces that the cascade misses: small, masked and turned ones; BlazeFace for those
+/// that both miss. They get MTCNN's landmarks where O-Net recognises them. The cascade's boxes go first because YOLOv10n's
+/// fit large single faces less well, see its card. Gives the ids of those that looked.
 ///
-/// The cascade's boxes go first because YOLOv10n's fit large single faces less well, see its card.
-fn primary(
-    call: Call<'_>,
-    image: &RgbImage,
-    options: &DetectOptions,
-) -> facesocial_engine::Result<(String, Vec<Face>)> {
-    let engine = call.engine;
-    let searching = match single_shot::begin(call, &engine.yolo, image, YOLO, options.min_score) {
-        Ok(searching) => Some(searching),
+/// A detector that other processes run, none of which answers, is left out, unless it is the last one.
+fn auto(call: Call<'_>, image: &RgbImage, options: &DetectOptions) -> Result<(String, Vec<Face>)> {
+    let (engine, min_score) = (call.engine, options.min_score);
+    let [mediapipe, mtcnn] = [Service::Mediapipe, Service::Mtcnn].map(unavailable);
+    let mut reach = Reach::default();
+    let screening = reach.of(Screening::begin(call, image, min_score)).map_err(&mediapipe)?;
+    let searching = match single_shot::begin(call, &engine.yolo, image, YOLO, min_score) {
+        // The one that need not be there.
         Err(EngineError::Absent { .. }) => None,
-        Err(other) => return Err(other),
+        begun => reach.of(begun).map_err(&mtcnn)?,
     };
-    let (mut faces, refiner) = (cascade(call, image, options)?, engine.mtcnn.id()?);
-    let Some(searching) = searching else { return Ok((refiner.to_string(), faces)) };
-    let mut more = finish_yolo(searching)?;
+    let found = reach.of(cascade(call, image, options)).map_err(&mtcnn)?;
+    let more = searching.and_then(|searching| reach.of(finish_yolo(searching)).transpose()).transpose();
+    let more = more.map_err(&mtcnn)?;
+    let screened = screening.and_then(|screening| reach.of(screening.finish()).transpose()).transpose();
+    let screened = screened.map_err(&mediapipe)?;
+
+    let mut looked = Vec::new();
+    if screened.is_some() {
+        looked.push(screen_id(engine).map_err(&mediapipe)?);
+    }
+    if more.is_some() {
+        looked.push(engine.yolo.id().map_err(&mtcnn)?.to_string());
+    }
+    if looked.is_empty()
+        && found.is_none()
+        && let Some(outage) = reach.missed
+    {
+        return Err(PipelineError::Engine(outage));
+    }
+    // A cascade that did not look cannot be asked to look again.
+    let mut refiner = Refiner { call, image, reach, there: found.is_some() };
+    let found = add_missed(&mut refiner, found.unwrap_or_default(), more.unwrap_or_default()).map_err(&mtcnn)?;
+    let faces = refine_missed(&mut refiner, screened.unwrap_or_default(), found).map_err(&mtcnn)?;
+    // One that was lost on the way has not looked at everything.
+    if refiner.there {
+        looked.push(engine.mtcnn.id().map_err(&mtcnn)?.to_string());
+    }
+    Ok((looked.join("+"), faces))
+}
+
+/// Tells whoever cannot be asked from whoever fails.
+#[derive(Default)]
+struct Reach {
+    /// The first who could not be asked.
+    missed: Option<EngineError>,
+}
+
+impl Reach {
+    /// What was answered; `None` if nobody could be asked.
+    fn of<T>(&mut self, answer: facesocial_engine::Result<T>) -> facesocial_engine::Result<Option<T>> {
+        match answer {
+            Ok(value) => Ok(Some(value)),
+            Err(outage @ EngineError::Unreachable { .. }) => {
+                self.missed.get_or_insert(outage);
+                Ok(None)
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// MTCNN's last stages, if they can be asked.
+struct Refiner<'a> {
+    call: Call<'a>,
+    image: &'a RgbImage,
+    reach: Reach,
+    there: bool,
+}
+
+impl Refiner<'_> {
+    /// What they make of faces at these boxes; of none anything if they cannot be asked.
+    fn refine(&mut self, boxes: &[BBox]) -> facesocial_engine::Result<Vec<Option<Face>>> {
+        if self.there
+            && let Some(refined) = self.reach.of(refine(self.call, self.image, boxes))?
+        {
+            return Ok(refined);
+        }
+        self.there = false;
+        Ok(vec![None; boxes.len()])
+    }
+}
+
+/// Adds to the cascade's faces those that only YOLOv10n saw.
+fn add_missed(
+    refiner: &mut Refiner<'_>,
+    mut faces: Vec<Face>,
+    mut more: Vec<Face>,
+) -> facesocial_engine::Result<Vec<Face>> {
     more.retain(|m| faces.iter().all(|f| !same_face(&m.bbox, &f.bbox)));
     let boxes: Vec<BBox> = more.iter().map(|f| f.bbox).collect();
-    for (face, refined) in more.iter_mut().zip(refine(call, image, &boxes)?) {
+    for (face, refined) in more.iter_mut().zip(refiner.refine(&boxes)?) {
         if let Some(refined) = refined.filter(|r| same_face(&r.bbox, &face.bbox)) {
             face.landmarks = refined.landmarks;
         }
     }
     faces.extend(more);
-    Ok((format!("{}+{refiner}", engine.yolo.id()?), faces))
+    Ok(faces)
 }
 
 /// Waits for YOLOv10n, whose boxes carry no landmarks.
@@ -151,7 +234,7 @@ fn finish_yolo(searching: Searching) -> facesocial_engine::Result<Vec<Face>> {
 fn cascade(call: Call<'_>, image: &RgbImage, options: &DetectOptions) -> facesocial_engine::Result<Vec<Face>> {
     let longer = image.width().max(image.height()) as f32;
     let least = if options.min_size > 0.0 { options.min_size } else { RELATIVE_MIN_FACE * longer }.max(MIN_FACE);
-    call.engine.mtcnn.run(call.caller, |n| n.detect(image, &cascade_from(least)))
+    call.engine.mtcnn.find(call.caller, image, least)
 }
 
 /// What MTCNN's last two stages make of faces at these boxes.
@@ -159,14 +242,13 @@ fn refine(call: Call<'_>, image: &RgbImage, boxes: &[BBox]) -> facesocial_engine
     if boxes.is_empty() {
         return call.engine.mtcnn.id().map(|_| Vec::new());
     }
-    call.engine.mtcnn.run(call.caller, |n| n.refine(image, boxes, &mtcnn::Config::default()))
+    call.engine.mtcnn.refine(call.caller, image, boxes)
 }
 
 /// Adds to the primary detector's faces those that only BlazeFace saw, refined where O-Net agrees, else as BlazeFace saw
 /// them; and BlazeFace's landmarks to those that O-Net did not recognise.
 fn refine_missed(
-    call: Call<'_>,
-    image: &RgbImage,
+    refiner: &mut Refiner<'_>,
     screened: Vec<Face>,
     mut found: Vec<Face>,
 ) -> facesocial_engine::Result<Vec<Face>> {
@@ -182,7 +264,7 @@ fn refine_missed(
         return Ok(suppress(found, same_face));
     }
     let boxes: Vec<BBox> = missed.iter().map(|f| f.bbox).collect();
-    for (seen, refined) in missed.into_iter().zip(refine(call, image, &boxes)?) {
+    for (seen, refined) in missed.into_iter().zip(refiner.refine(&boxes)?) {
         match refined {
             Some(face) => found.push(face),
             None if seen.score >= UNCONFIRMED_SCORE => found.push(seen),

@@ -15,14 +15,14 @@ mod single_shot;
 mod threshold;
 pub mod track;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use batch::Call;
 pub use error::{PipelineError, Result};
 pub use facesocial_engine::{
     BATCH_SIZES, BatchLimits, BatchStats, Budgets, Caller, Candidate, Choice, ClientId, DeviceChoice, EngineError,
-    EngineSettings, Ensemble, FairQueue, Folders, Footprint, MB, Meter, NetworkReport, Selection, candidates, on_pool,
-    plan,
+    EngineSettings, Ensemble, FairQueue, Folders, Footprint, MB, Meter, NetworkReport, Outage, Remote, Selection,
+    WireError, candidates, on_pool, plan,
 };
 use facesocial_engine::{Engine, EngineOptions};
 use facesocial_types::{
@@ -39,8 +39,12 @@ pub struct LoadOptions {
     pub weights: PathBuf,
     /// Folder of the weights that the user pulled; it need not exist.
     pub pulled: Option<PathBuf>,
-    /// Services whose networks are loaded; the detectors always are.
+    /// Services whose networks can be used; the detectors always can.
     pub services: Vec<Service>,
+    /// Services whose networks are loaded when they are asked for, not by [`Pipeline::warm_up`].
+    pub on_demand: Vec<Service>,
+    /// Services whose networks other processes run.
+    pub remotes: BTreeMap<Service, Arc<dyn Remote>>,
     /// The networks that were chosen.
     pub selection: Selection,
     /// Similarities that decide; those measured for the ensemble if `None`.
@@ -108,8 +112,10 @@ impl Pipeline {
     /// No weights folder, or a chosen network without weights. Absent weights that nobody chose are no error: see
     /// [`Self::status`].
     pub fn load(options: &LoadOptions) -> Result<Self> {
-        let LoadOptions { weights, pulled, services, selection, thresholds, settings } = options.clone();
-        let engine = Engine::load(&EngineOptions { weights, pulled, services, selection, settings })?;
+        let LoadOptions { weights, pulled, services, on_demand, remotes, selection, thresholds, settings } =
+            options.clone();
+        let engine =
+            Engine::load(&EngineOptions { weights, pulled, services, on_demand, remotes, selection, settings })?;
         let members = engine.members.iter().map(|m| Ok((m.network.id()?.name().to_owned(), m.weight)));
         let members = members.collect::<facesocial_engine::Result<Vec<_>>>().unwrap_or_default();
         let thresholds = thresholds.or_else(|| Thresholds::measured(&members));
@@ -144,10 +150,11 @@ impl Pipeline {
         Ok(self.engine.warm_up()?)
     }
 
-    /// Finds faces, largest first.
+    /// Finds faces, largest first. Where other processes run detectors and none of them answers, [`Detector::Auto`] makes do
+    /// with the other detectors, as long as there is one; the answer's `detector` names those that looked.
     ///
     /// # Errors
-    /// [`PipelineError::Unavailable`] if the detector has no weights; a network fails.
+    /// [`PipelineError::Unavailable`] if the detector has no weights; a network fails, or cannot be asked.
     pub fn detect(&self, image: &RgbImage, options: &DetectOptions) -> Result<Detection> {
         detect::find(self.call(), image, options)
     }
@@ -256,6 +263,26 @@ impl Pipeline {
     /// The members are not the ensemble's.
     pub fn fuse(&self, members: &[Embedding]) -> Result<Embedding> {
         recognition::fuse(&self.engine, members)
+    }
+
+    /// The id of everything that `detector` consists of. An answer of [`Self::detect`] that names less was found while not all
+    /// of it could be asked.
+    ///
+    /// # Errors
+    /// It has no weights here.
+    pub fn detector_id(&self, detector: Detector) -> Result<String> {
+        Ok(detect::id(&self.engine, detector)?)
+    }
+
+    /// Whether any detector can be asked.
+    ///
+    /// # Errors
+    /// Other processes run all of them, and none of those answers.
+    pub fn detection(&self) -> std::result::Result<(), Outage> {
+        let detectors = [Service::Mtcnn, Service::Yolo, Service::Mediapipe];
+        let outages: Option<Vec<Outage>> = detectors.into_iter().map(|service| self.engine.outage(service)).collect();
+        // The one that may end first.
+        outages.and_then(|all| all.into_iter().min_by_key(|outage| outage.retry_after)).map_or(Ok(()), Err)
     }
 
     /// Which services can answer.
