@@ -2,6 +2,7 @@
 
 mod access;
 mod data;
+mod distributed;
 mod jobs;
 mod live;
 mod secret;
@@ -22,6 +23,7 @@ use facesocial_types::Service;
 pub use self::{
     access::{AccessArgs, AccessConfig, Switch},
     data::{KeepArgs, Keeping, StoreArgs, StoreConfig},
+    distributed::{DistributedArgs, DistributedConfig, Upstream},
     jobs::{JobArgs, JobConfig},
     live::{LiveArgs, LiveConfig},
     secret::Secret,
@@ -30,6 +32,8 @@ pub use self::{
 use crate::{engine_args::MemoryArgs, networks::NetworkArgs};
 
 const MIB: usize = 1024 * 1024;
+/// Fewest bytes of a secret that tokens are signed with: as many as its digest has.
+const MIN_SECRET: usize = 32;
 
 /// Options of `facesocial serve`.
 #[derive(Debug, Clone, Args)]
@@ -58,6 +62,9 @@ pub struct ServeArgs {
     /// How much live video is looked at.
     #[command(flatten)]
     pub live: LiveArgs,
+    /// Which services other servers run.
+    #[command(flatten)]
+    pub distributed: DistributedArgs,
     /// Services to run, separated by commas; all seven when left out.
     #[arg(long, env = "FACESOCIAL_SERVICES", value_name = "LIST", value_delimiter = ',')]
     pub services: Vec<Service>,
@@ -261,6 +268,8 @@ pub struct Config {
     pub jobs: JobConfig,
     /// How much live video is looked at.
     pub live: LiveConfig,
+    /// Which services other servers run, and what servers know each other by.
+    pub distributed: DistributedConfig,
     /// Time to finish running requests after the signal to stop.
     pub shutdown_timeout: Duration,
 }
@@ -271,15 +280,26 @@ impl TryFrom<ServeArgs> for Config {
     /// Puts defaults and choices together.
     ///
     /// # Errors
-    /// A `--listen` for a service that does not run, or whose host is unknown; a secret that cannot be read; an origin that
-    /// is none.
+    /// A `--listen` for a service that does not run, or whose host is unknown; upstreams without a gateway; a secret that
+    /// cannot be read; an origin that is none.
     fn try_from(args: ServeArgs) -> anyhow::Result<Self> {
+        let distributed = DistributedConfig::try_from(args.distributed)?;
+        let elsewhere = |service: &Service| distributed.upstreams.contains_key(service);
+        if args.no_gateway && !distributed.upstreams.is_empty() {
+            anyhow::bail!("--upstream is for the gateway; leave out --no-gateway");
+        }
         let mut services = if args.services.is_empty() { Service::ALL.to_vec() } else { args.services };
+        services.extend(distributed.upstreams.keys());
         services.sort();
         services.dedup();
         let gateway = (!args.no_gateway).then_some(Role::Gateway);
-        let roles: Vec<Role> = gateway.into_iter().chain(services.iter().copied().map(Role::Service)).collect();
+        // A service that other servers run has its ports there; here it is found under the gateway.
+        let own = services.iter().copied().filter(|service| !elsewhere(service)).map(Role::Service);
+        let roles: Vec<Role> = gateway.into_iter().chain(own).collect();
         if let Some(listen) = args.listen.iter().find(|l| !roles.contains(&l.role)) {
+            if matches!(listen.role, Role::Service(service) if elsewhere(&service)) {
+                anyhow::bail!("--listen names {}, which other servers run by --upstream", listen.role);
+            }
             anyhow::bail!("--listen names {}, which does not run; add it to --services", listen.role);
         }
         let listeners = roles.into_iter().map(|role| {
@@ -314,8 +334,21 @@ impl TryFrom<ServeArgs> for Config {
             upkeep: args.upkeep.into(),
             jobs: args.jobs.into(),
             live: args.live.into(),
+            distributed,
             shutdown_timeout: args.shutdown_timeout.into(),
         })
+    }
+}
+
+impl Config {
+    /// Services whose networks are loaded when a photo needs them: the detectors of a server that runs other services alone,
+    /// which are of use only to clients that send it photos of their own.
+    pub fn on_demand(&self) -> Vec<Service> {
+        if self.listeners.iter().any(|(role, _)| *role == Role::Gateway) {
+            return Vec::new();
+        }
+        let detectors = [Service::Mediapipe, Service::Yolo, Service::Mtcnn];
+        detectors.into_iter().filter(|service| !self.services.contains(service)).collect()
     }
 }
 
@@ -353,6 +386,32 @@ mod tests {
         let roles = |args: &[&str]| config(args).unwrap().listeners.into_iter().map(|(r, _)| r).collect::<Vec<_>>();
         assert_eq!(roles(&["--services", "mtcnn"]), [Role::Gateway, Role::Service(Service::Mtcnn)]);
         assert_eq!(roles(&["--services", "mtcnn,mtcnn", "--no-gateway"]), [Role::Service(Service::Mtcnn)]);
+    }
+
+    #[test]
+    fn a_service_alone_leaves_the_detectors_until_they_are_asked_for() {
+        let on_demand = |args: &[&str]| config(args).unwrap().on_demand();
+        assert_eq!(on_demand(&["--services", "recognition"]), []);
+        let alone = on_demand(&["--services", "recognition,yolo", "--no-gateway"]);
+        assert_eq!(alone, [Service::Mediapipe, Service::Mtcnn]);
+    }
+
+    #[test]
+    fn what_other_servers_run_has_no_port_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "x".repeat(40)).unwrap();
+        let secret = ["--internal-secret-file", secret.to_str().unwrap()];
+        let upstream = ["--upstream", "recognition=http://a:8004,http://b:8004", "--upstream", "mtcnn=http://c:8003"];
+        let all = config(&[&upstream[..], &secret].concat()).unwrap();
+        assert_eq!((all.services.len(), all.listeners.len()), (7, 6));
+        assert_eq!(all.distributed.upstreams[&Service::Recognition].len(), 2);
+        let some = config(&[&["--services", "yolo"], &upstream[..], &secret].concat()).unwrap();
+        assert_eq!(some.services, [Service::Yolo, Service::Mtcnn, Service::Recognition]);
+        assert_eq!(some.listeners.len(), 2);
+        let message = |args: &[&str]| config(&[args, &upstream, &secret].concat()).unwrap_err().to_string();
+        assert!(message(&["--listen", "mtcnn=127.0.0.1:0"]).contains("other servers run"));
+        assert!(message(&["--no-gateway"]).contains("--no-gateway"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The one error type of the API, and the one table of its codes.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use actix_multipart::MultipartError;
 use actix_web::{
@@ -10,7 +10,7 @@ use actix_web::{
 };
 use facesocial_imaging::ImageError;
 use facesocial_outbound::OutboundError;
-use facesocial_pipeline::{EngineError, PipelineError};
+use facesocial_pipeline::{EngineError, Outage, PipelineError, WireError};
 use facesocial_store::StoreError;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -131,6 +131,8 @@ codes! {
     NotReady = "NOT_READY", 503, "The server is not ready", retry after 3;
     /// The service has no weights here; trying again does not help until somebody brings them.
     ModelUnavailable = "MODEL_UNAVAILABLE", 503, "The model is not installed";
+    /// Other servers run the service, and none of them answers.
+    ServiceUnavailable = "SERVICE_UNAVAILABLE", 503, "A service does not answer", retry after 2;
     /// The device has too little memory for a network now.
     OutOfMemory = "OUT_OF_MEMORY", 503, "Too little memory for the network", retry after 5;
     /// The database does not answer.
@@ -321,6 +323,16 @@ impl From<PipelineError> for ApiError {
     }
 }
 
+impl From<Outage> for ApiError {
+    fn from(Outage { reason, retry_after }: Outage) -> Self {
+        Self::new(Code::ServiceUnavailable, reason).after(whole_seconds(retry_after))
+    }
+}
+
+fn whole_seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX).max(1)
+}
+
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         match error {
@@ -328,9 +340,11 @@ impl From<EngineError> for ApiError {
                 Self::new(Code::ModelUnavailable, format!("{network}: {reason}"))
             }
             EngineError::Overloaded { retry_after, .. } => {
-                let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).max(1);
-                Self::new(Code::Overloaded, error.to_string()).after(seconds)
+                Self::new(Code::Overloaded, error.to_string()).after(whole_seconds(retry_after))
             }
+            EngineError::Unreachable { reason, retry_after, .. } => Outage { reason, retry_after }.into(),
+            EngineError::Wire(WireError::OtherNetwork { .. }) => Self::new(Code::ModelMismatch, error.to_string()),
+            EngineError::Wire(_) => Self::new(Code::MalformedBody, error.to_string()),
             EngineError::OutOfMemory { .. } | EngineError::NoRoom { .. } => {
                 tracing::warn!(%error, "too little memory for a network");
                 Self::new(Code::OutOfMemory, error.to_string())
@@ -474,6 +488,7 @@ mod tests {
             "OVERLOADED 429 2",
             "NOT_READY 503 3",
             "MODEL_UNAVAILABLE 503 0",
+            "SERVICE_UNAVAILABLE 503 2",
             "OUT_OF_MEMORY 503 5",
             "STORE_UNAVAILABLE 503 5",
             "DEADLINE_EXCEEDED 504 5",

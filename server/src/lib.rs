@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod gpu;
 pub mod held;
 pub mod history;
+pub mod internal;
 pub mod jobs;
 pub mod live;
 pub mod meter;

@@ -1,6 +1,6 @@
 //! Which networks run, and where their weights are; the same for every command.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -48,6 +48,8 @@ impl NetworkArgs {
             // A system without a folder for data has nothing pulled into it.
             pulled: self.models_dir.clone().or_else(|| Some(PulledFolder::of_user().ok()?.path().to_owned())),
             services,
+            on_demand: Vec::new(),
+            remotes: BTreeMap::new(),
             selection: Selection {
                 // The last one wins, as with every other flag.
                 networks: self.network.iter().map(|c| (c.service, c.network.clone())).collect(),

@@ -28,6 +28,11 @@ pub async fn on_behalf_of<F: Future>(who: &str, request: F) -> F::Output {
     CLIENT.scope(ClientId::of(who), request).await
 }
 
+/// [`on_behalf_of`] for a client that another server knows.
+pub async fn on_behalf_of_client<F: Future>(client: ClientId, request: F) -> F::Output {
+    CLIENT.scope(client, request).await
+}
+
 /// Longest time in a Retry-After.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Weight of the newest photo in the mean time of one.
@@ -97,6 +102,15 @@ impl ComputePool {
     /// # Errors
     /// [`Code::Overloaded`] if the line is full and the client's share of it used up.
     pub fn admit(&self, photos: usize) -> ApiResult<Ticket> {
+        let photos = u32::try_from(photos).unwrap_or(u32::MAX).max(1);
+        self.admit_for(self.0.per_photo.saturating_mul(photos))
+    }
+
+    /// [`Self::admit`] for a request that must be answered within `time`.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_for(&self, time: Duration) -> ApiResult<Ticket> {
         let client = CLIENT.try_with(|client| *client).unwrap_or_else(|_| ClientId::of("nobody"));
         let shared = &self.0;
         let mut line = shared.line();
@@ -109,8 +123,7 @@ impl ComputePool {
             let _ = last.send(Turn::GiveWay);
         }
         line.admitted += 1;
-        let photos = u32::try_from(photos).unwrap_or(u32::MAX).max(1);
-        let deadline = Instant::now() + shared.per_photo.saturating_mul(photos);
+        let deadline = Instant::now() + time;
         Ok(Ticket { shared: Arc::clone(shared), client, deadline })
     }
 }

@@ -16,16 +16,17 @@ use actix_web::{
 use anyhow::Context;
 use facesocial_store::StoreError;
 use facesocial_types::Service;
+use facesocial_upstream::Upstreams;
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::{
     api,
-    auth::tokens,
+    auth::{internal_credentials, tokens},
     config::{Config, Role},
     error::{ApiError, ApiResult, Code},
-    gateway,
+    gateway, internal,
     jobs::Upkeep,
     middleware::{access, cors, envelope, rate::Limiter},
     routing::get,
@@ -85,7 +86,7 @@ impl Application {
             listeners.push((*role, listener));
         }
         let addresses = listeners.iter().map(|(role, l)| Ok((*role, l.local_addr()?))).collect::<io::Result<_>>()?;
-        let state = web::Data::new(State::new(&config, cache));
+        let state = web::Data::new(with_upstreams(State::new(&config, cache), &config)?);
         Ok(Self { config, listeners, addresses, state, stop: Stopper::default() })
     }
 
@@ -150,11 +151,33 @@ impl Application {
     }
 }
 
+/// The state with the servers that run services for this one.
+fn with_upstreams(state: State, config: &Config) -> anyhow::Result<State> {
+    let origins = &config.distributed.upstreams;
+    if origins.is_empty() {
+        return Ok(state);
+    }
+    let tokens = state.internal.as_ref().context("other servers are asked only with an internal secret")?;
+    for (service, origins) in origins {
+        let servers: Vec<String> = origins.iter().map(ToString::to_string).collect();
+        tracing::info!(%service, servers = servers.join(", "), "run by other servers");
+        if origins.iter().any(|origin| !origin.https && !origin.ip.is_some_and(|ip| ip.is_loopback())) {
+            tracing::warn!(%service, "photos go to its servers without TLS; keep them on a network of their own");
+        }
+    }
+    let upstreams = Upstreams::start(origins.clone(), &internal_credentials(Arc::clone(tokens)))?;
+    Ok(state.with_upstreams(upstreams))
+}
+
 /// Loads the networks and runs each once, away from the threads that answer.
 async fn load(config: Config, state: web::Data<State>) -> anyhow::Result<()> {
     let started = std::time::Instant::now();
+    let remotes = state.upstreams().map(Upstreams::remotes).unwrap_or_default();
     let load = move || -> anyhow::Result<Loaded> {
+        let on_demand = config.on_demand();
         let mut options = config.networks.options(config.services)?;
+        options.on_demand = on_demand;
+        options.remotes = remotes;
         options.settings = config.memory.bound(options.settings);
         Ok(Loaded::load(&options)?)
     };
@@ -229,6 +252,7 @@ fn server(
 ) -> io::Result<actix_web::dev::Server> {
     let limiter = web::Data::new(Limiter::new(&config.access));
     let origins = config.access.cors_origins.clone();
+    let internal = config.distributed.secret.is_some();
     let app = move || {
         let state = state.clone();
         App::new()
@@ -239,7 +263,7 @@ fn server(
             .wrap(from_fn(access::check))
             .wrap(Condition::new(!origins.is_empty(), cors::allow(&origins)))
             .wrap(from_fn(envelope))
-            .configure(|cfg| routes(role, &state.services, cfg))
+            .configure(|cfg| routes(role, &state.services, internal, cfg))
             .default_service(web::to(not_found))
     };
     let server = HttpServer::new(app)
@@ -252,12 +276,15 @@ fn server(
     Ok(server.run())
 }
 
-/// Everything that the listener for `role` answers.
-pub fn routes(role: Role, enabled: &[Service], cfg: &mut web::ServiceConfig) {
+/// Everything that the listener for `role` answers; what is for other servers only where these are to be answered.
+pub fn routes(role: Role, enabled: &[Service], internal: bool, cfg: &mut web::ServiceConfig) {
     cfg.service(get("/healthz", healthz)).service(get("/readyz", readyz));
     match role {
         Role::Gateway => gateway::configure(enabled, cfg),
         Role::Service(service) => services::configure(service, cfg),
+    }
+    if internal && matches!(role, Role::Service(_)) {
+        internal::configure(cfg);
     }
     // After the gateway's own paths, some of which begin in the same way.
     if matches!(role, Role::Gateway | Role::Service(Service::Recognition)) {
@@ -270,9 +297,12 @@ async fn healthz() -> HttpResponse {
 }
 
 async fn readyz(state: web::Data<State>) -> ApiResult<HttpResponse> {
-    if !state.ready()?.pipeline.engine().healthy() {
+    let pipeline = &state.ready()?.pipeline;
+    if !pipeline.engine().healthy() {
         return Err(ApiError::new(Code::NotReady, "the device that runs the networks fails"));
     }
+    // Without faces nothing can be said; whatever else is missing is told in its place of an answer.
+    pipeline.detection()?;
     state.store()?;
     Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
 }

@@ -11,14 +11,15 @@ use std::{
 
 use facesocial_cache::Cache;
 use facesocial_imaging::Photo;
-use facesocial_pipeline::{Caller, DetectOptions, LoadOptions, Pipeline, ServiceStatus, on_pool};
+use facesocial_pipeline::{Caller, DetectOptions, LoadOptions, Outage, Pipeline, ServiceStatus, on_pool};
 use facesocial_store::Store;
 use facesocial_types::{Detector, Service};
+use facesocial_upstream::{ReplicaReport, Upstreams};
 use futures_util::{StreamExt, stream};
 use image::RgbImage;
 
 use crate::{
-    auth::Auth,
+    auth::{Auth, InternalTokens},
     config::{Config, Keeping, Limits, Role},
     error::{ApiError, ApiResult, Code},
     extract::Upload,
@@ -53,7 +54,17 @@ impl Loaded {
         let status = pipeline.status();
         let blank = RgbImage::from_pixel(640, 480, image::Rgb([128; 3]));
         let mut detection_ms = BTreeMap::new();
-        for detector in [Detector::Mediapipe, Detector::Yolo, Detector::Mtcnn, Detector::Auto] {
+        let warm = |service: &Service| pipeline.engine().is_warmed_up(*service);
+        for (detector, services) in [
+            (Detector::Mediapipe, &[Service::Mediapipe] as &[_]),
+            (Detector::Yolo, &[Service::Yolo]),
+            (Detector::Mtcnn, &[Service::Mtcnn]),
+            (Detector::Auto, &[Service::Mediapipe, Service::Yolo, Service::Mtcnn]),
+        ] {
+            // What other servers run, or what is loaded when it is asked for, is not measured.
+            if !services.iter().all(warm) {
+                continue;
+            }
             let started = Instant::now();
             if pipeline.detect(&blank, &DetectOptions { detector, ..DetectOptions::default() }).is_ok() {
                 detection_ms.insert(detector.as_str(), milliseconds(started.elapsed()));
@@ -76,13 +87,51 @@ impl Loaded {
         found.map_or(Err("this service is not known to the pipeline"), |m| m.as_deref().map_err(String::as_str))
     }
 
-    /// Refuses a request whose service has no weights, before its upload is read.
+    /// Refuses a request whose service has no weights, or is run by other servers of which none answers, before its upload is
+    /// read.
     ///
     /// # Errors
-    /// [`Code::ModelUnavailable`].
+    /// [`Code::ModelUnavailable`], [`Code::ServiceUnavailable`].
     pub fn require(&self, service: Service) -> ApiResult<()> {
+        self.require_weights(service)?;
+        self.outage(service).map_or(Ok(()), |outage| Err(outage.into()))
+    }
+
+    /// [`Self::require`] for a detector. The one that consists of all makes do with those that answer.
+    ///
+    /// # Errors
+    /// As [`Self::require`].
+    pub fn require_detector(&self, detector: Detector) -> ApiResult<()> {
+        match detector {
+            Detector::Auto => {
+                self.require_weights(Service::Mediapipe)?;
+                Ok(self.pipeline.detection()?)
+            }
+            Detector::Mediapipe | Detector::MediapipeShort | Detector::MediapipeFull => {
+                self.require(Service::Mediapipe)
+            }
+            Detector::Yolo => self.require(Service::Yolo),
+            Detector::Mtcnn => self.require(Service::Mtcnn),
+        }
+    }
+
+    fn require_weights(&self, service: Service) -> ApiResult<()> {
         let missing = |reason: &str| ApiError::new(Code::ModelUnavailable, format!("{service}: {reason}"));
         self.model(service).map(drop).map_err(missing)
+    }
+
+    /// An analysis that has no answer for this `reason`: for want of weights, or of a server that answers.
+    pub fn unavailable(&self, service: Service, reason: String) -> ApiError {
+        match self.outage(service) {
+            Some(outage) => outage.into(),
+            None if self.pipeline.engine().is_remote(service) => ApiError::new(Code::ServiceUnavailable, reason),
+            None => ApiError::new(Code::ModelUnavailable, reason),
+        }
+    }
+
+    /// Why nobody answers for `service`, where other servers run it.
+    pub fn outage(&self, service: Service) -> Option<Outage> {
+        self.pipeline.engine().outage(service)
     }
 
     /// Milliseconds that a detector took at start-up for a 640 x 480 photo without a face; `None` if it cannot run.
@@ -103,6 +152,10 @@ pub struct State {
     pub keeping: Keeping,
     /// Who may ask.
     pub auth: Auth,
+    /// What servers of this system know each other by, if they are to.
+    pub internal: Option<Arc<InternalTokens>>,
+    /// The servers that run services for this one.
+    upstreams: Option<Upstreams>,
     /// What requests for jobs and their worker share.
     pub jobs: JobQueue,
     /// Who asked for what.
@@ -127,6 +180,12 @@ impl State {
             started: Instant::now(),
             keeping: config.keeping,
             auth: Auth::new(&config.access),
+            internal: config
+                .distributed
+                .secret
+                .as_ref()
+                .map(|secret| Arc::new(InternalTokens::new(secret.expose().as_bytes()))),
+            upstreams: None,
             jobs: JobQueue::new(config),
             usage: Usage::default(),
             live: Places::new(config.live),
@@ -139,6 +198,22 @@ impl State {
             counters: config.listeners.iter().map(|(role, _)| (role.to_string(), Counters::default())).collect(),
             limits,
         }
+    }
+
+    /// The same with other servers that run services.
+    #[must_use]
+    pub fn with_upstreams(self, upstreams: Upstreams) -> Self {
+        Self { upstreams: Some(upstreams), ..self }
+    }
+
+    /// The other servers that run services.
+    pub fn upstreams(&self) -> Option<&Upstreams> {
+        self.upstreams.as_ref()
+    }
+
+    /// The servers that run `service` for this one; `None` if it runs here.
+    pub fn replicas(&self, service: Service) -> Option<Vec<ReplicaReport>> {
+        self.upstreams.as_ref()?.replicas(service)
     }
 
     /// Opens the server for requests.
@@ -213,6 +288,26 @@ impl State {
         let limits = self.limits.clone();
         let job = move |caller| work(&loaded.on_behalf_of(caller), &on_pool(|| upload.decode(&limits))?);
         self.pool.admit(1)?.run(job).await
+    }
+
+    /// Answers a question that another server has for a network of `service`, within `time`.
+    ///
+    /// # Errors
+    /// It is no question; the server is busy; the network fails.
+    pub async fn answer(
+        &self,
+        service: Service,
+        network: String,
+        (question, memory): (Vec<u8>, Reservation),
+        time: Duration,
+    ) -> ApiResult<Vec<u8>> {
+        let loaded = Arc::clone(self.loaded()?);
+        let job = move |caller: Caller| {
+            let answer = loaded.pipeline.engine().answer(service, &network, &caller, &question);
+            drop((question, memory));
+            Ok(answer?)
+        };
+        self.pool.admit_for(time)?.run(job).await
     }
 
     /// [`Self::photo`] for two photos that are answered together.

@@ -21,6 +21,10 @@ fn table() -> BTreeSet<(String, String, String)> {
     for line in TABLE.lines().filter(|l| !l.starts_with('#')) {
         let [listener, method, path, ..] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let places: Vec<(Role, String)> = match listener {
+            // On the services' own ports alone.
+            "services" => {
+                roles().into_iter().filter(|r| *r != Role::Gateway).map(|role| (role, path.to_owned())).collect()
+            }
             "all" => roles().into_iter().map(|role| (role, path.to_owned())).collect(),
             "gateway" => vec![(Role::Gateway, path.to_owned())],
             "api" => {
@@ -63,7 +67,7 @@ async fn every_route_stands_in_the_table_of_who_may_ask_what() {
     let mut served = BTreeSet::new();
     for role in roles() {
         let map = |req: HttpRequest| async move { format!("{:#?}", req.resource_map()) };
-        let app = App::new().configure(|cfg| routes(role, Service::ALL, cfg)).route(MAP, web::get().to(map));
+        let app = App::new().configure(|cfg| routes(role, Service::ALL, true, cfg)).route(MAP, web::get().to(map));
         let app = test::init_service(app).await;
         let map = test::call_and_read_body(&app, test::TestRequest::get().uri(MAP).to_request()).await;
         let paths = patterns(std::str::from_utf8(&map).unwrap());

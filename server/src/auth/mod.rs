@@ -4,6 +4,7 @@ mod account;
 mod audit;
 mod authorized;
 pub(crate) mod credentials;
+mod internal;
 mod keys;
 mod login;
 pub(crate) mod names;
@@ -24,6 +25,7 @@ pub(crate) use self::authorized::Identity;
 use self::{audit::Refusals, passwords::Passwords, setup::SetupToken, tokens::Tokens};
 pub use self::{
     authorized::Authorized,
+    internal::{Internal, InternalTokens, credentials as internal_credentials},
     permission::{
         Account, Analyze, Audit, CollectionsWrite, GalleryRead, GalleryWrite, HistoryRead, HistoryWrite, Jobs, Keys,
         Operate, Permission, Privacy, Search, Users,

@@ -7,12 +7,10 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use super::{
-    Seconds, Secret,
+    MIN_SECRET, Seconds, Secret,
     data::{secret, secret_in},
 };
 
-/// Fewest bytes of a secret that tokens are signed with: as many as its digest has.
-const MIN_SECRET: usize = 32;
 /// Requests a minute unless told otherwise.
 const RATE: u32 = 600;
 /// Uploads a minute unless told otherwise.

@@ -1,4 +1,6 @@
-//! JSON bodies with images in base64.
+//! JSON bodies with images in base64, and bodies of bytes.
+
+use std::time::Duration;
 
 use actix_web::{HttpRequest, http::header, web};
 use base64::{
@@ -86,10 +88,41 @@ pub async fn read_body(
         return Err(ApiError::new(Code::UnsupportedMediaType, "send JSON with Content-Type application/json"));
     }
     let limit = images.saturating_mul(state.limits.image_bytes / 3 * 4 + 4).saturating_add(OVERHEAD);
-    let reading = read(payload, limit, state.reserve());
-    tokio::time::timeout(state.limits.upload_timeout, reading)
+    read_within(payload, state, limit, state.limits.upload_timeout).await
+}
+
+/// Reads a body of at most `limit` bytes within `time`.
+///
+/// # Errors
+/// Too large, which is told before it is read where the request says so; too slow.
+pub async fn read_bytes(
+    req: &HttpRequest,
+    payload: web::Payload,
+    state: &State,
+    limit: usize,
+    time: Duration,
+) -> ApiResult<(Vec<u8>, Reservation)> {
+    let declared = req.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|bytes| bytes > limit as u64) {
+        return Err(too_large(limit));
+    }
+    read_within(payload, state, limit, time.min(state.limits.upload_timeout)).await
+}
+
+async fn read_within(
+    payload: web::Payload,
+    state: &State,
+    limit: usize,
+    time: Duration,
+) -> ApiResult<(Vec<u8>, Reservation)> {
+    tokio::time::timeout(time, read(payload, limit, state.reserve()))
         .await
         .map_err(|_| ApiError::new(Code::UploadTimeout, "the request body did not arrive in time"))?
+}
+
+fn too_large(limit: usize) -> ApiError {
+    let detail = format!("the request body is larger than the {limit} bytes that this endpoint takes");
+    ApiError::new(Code::PayloadTooLarge, detail)
 }
 
 /// JSON as a value of the expected form.
@@ -108,8 +141,7 @@ async fn read(mut payload: web::Payload, limit: usize, mut memory: Reservation) 
     let mut bytes = Vec::new();
     while let Some(chunk) = payload.next().await.transpose()? {
         if bytes.len() + chunk.len() > limit {
-            let detail = format!("the request body is larger than the {limit} bytes that this endpoint takes");
-            return Err(ApiError::new(Code::PayloadTooLarge, detail));
+            return Err(too_large(limit));
         }
         memory.grow(chunk.len())?;
         bytes.extend_from_slice(&chunk);

@@ -3,7 +3,7 @@
 
 use facesocial_imaging::{self as imaging, Sampling};
 use facesocial_pipeline::DetectOptions;
-use facesocial_types::{Analyzer, AnalyzerSet, BBox, Detection, Embedding, Face, Outcome};
+use facesocial_types::{Analyzer, AnalyzerSet, BBox, Detection, Embedding, Face, Outcome, Service};
 use image::RgbImage;
 
 use crate::{
@@ -40,7 +40,7 @@ pub fn embed(loaded: &Loaded, crop: &RgbImage) -> ApiResult<Embedding> {
     let mut analysis = pipeline.analyze_faces(crop, Detection { detector, faces: vec![face] }, wanted);
     match analysis.faces.pop().and_then(|face| face.recognition) {
         Some(Outcome::Done(recognition)) => Ok(recognition.embedding),
-        Some(Outcome::Unavailable { reason }) => Err(ApiError::new(Code::ModelUnavailable, reason)),
+        Some(Outcome::Unavailable { reason }) => Err(loaded.unavailable(Service::Recognition, reason)),
         Some(Outcome::Error { reason }) => Err(ApiError::new(Code::NoFace, reason)),
         None => Err(no_face()),
     }

@@ -168,29 +168,35 @@ pub async fn probes(
     if !keep && let Some(faces) = cached::get::<Vec<Probe>>(state, caching, image_hash, &field).await {
         return Ok(Probes { faces, cached: true });
     }
-    let faces = state.photo(image, move |loaded, photo| look(loaded, photo, target, keep)).await?;
-    cached::put(state, caching, image_hash, &field, &faces).await;
+    let (faces, whole) = state.photo(image, move |loaded, photo| look(loaded, photo, target, keep)).await?;
+    // What was looked for by some of the detectors alone is looked for again.
+    if whole {
+        cached::put(state, caching, image_hash, &field, &faces).await;
+    }
     Ok(Probes { faces, cached: false })
 }
 
-/// Blocks: compute pool only.
-fn look(loaded: &Loaded, photo: &Photo, target: Target, keep: bool) -> ApiResult<Vec<Probe>> {
-    let pipeline = &loaded.pipeline;
-    let Detection { detector, faces } = pipeline.detect(&photo.image, &DetectOptions::default())?;
+/// The faces meant, and whether every detector looked for them. Blocks: compute pool only.
+fn look(loaded: &Loaded, photo: &Photo, target: Target, keep: bool) -> ApiResult<(Vec<Probe>, bool)> {
+    let (pipeline, options) = (&loaded.pipeline, DetectOptions::default());
+    let Detection { detector, faces } = pipeline.detect(&photo.image, &options)?;
+    let whole = pipeline.detector_id(options.detector)? == detector;
     let (indices, faces): (Vec<usize>, Vec<Face>) = target.of_faces(faces)?.into_iter().unzip();
     let wanted = AnalyzerSet::NONE.with(Analyzer::Quality).with(Analyzer::Recognition);
     let analysis = pipeline.analyze_faces(&photo.image, Detection { detector, faces }, wanted);
     let probe = |(index, face): (usize, FaceAnalysis)| {
         let embedding = match face.recognition {
             Some(Outcome::Done(recognition)) => Ok(Packed(recognition.embedding)),
-            Some(Outcome::Unavailable { reason } | Outcome::Error { reason }) => Err(reason),
+            // Nothing that the face could do anything about, nor anything to remember of it.
+            Some(Outcome::Unavailable { reason }) => return Err(loaded.unavailable(Service::Recognition, reason)),
+            Some(Outcome::Error { reason }) => Err(reason),
             None => Err("it was not embedded".to_owned()),
         };
         let (quality, reasons) = match face.quality {
             Some(Outcome::Done(Quality { score, reasons, .. })) => (score, reasons),
             _ => (0.0, Vec::new()),
         };
-        Probe {
+        Ok(Probe {
             index,
             bbox: face.bbox,
             score: face.score,
@@ -198,9 +204,10 @@ fn look(loaded: &Loaded, photo: &Photo, target: Target, keep: bool) -> ApiResult
             reasons,
             embedding,
             crop: keep.then(|| crop::cut(&photo.image, &face.bbox)),
-        }
+        })
     };
-    Ok(indices.into_iter().zip(analysis.faces).map(probe).collect())
+    let probes = indices.into_iter().zip(analysis.faces).map(probe).collect::<ApiResult<_>>()?;
+    Ok((probes, whole))
 }
 
 /// The network or ensemble that embeds faces here.

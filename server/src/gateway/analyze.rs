@@ -18,12 +18,12 @@ use super::{
 use crate::{
     auth::{Analyze, Authorized},
     cached::{Caching, Packed},
-    error::ApiResult,
+    error::{ApiError, ApiResult, Code},
     extract::{Fingerprint, IdempotencyKey, RequestInfo, Single, write},
     services::{
         self, antispoof, deepfake,
-        detection::{self, Found},
-        face::{Answer, BoxDto, LandmarksDto, MouthNames, pixels, whole},
+        detection::{self, Found, Method},
+        face::{Answer, BoxDto, LandmarksDto, MouthNames, analyzer_service, missing, pixels, whole},
         gender_age, quality, recognition,
     },
     state::{Loaded, State},
@@ -42,6 +42,16 @@ pub struct Comprehensive {
     /// One for each face, where they are to be looked for in a gallery.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     embeddings: Vec<Option<Packed>>,
+    /// The first part that is missing because the servers that run its service do not answer.
+    #[serde(skip)]
+    lost: Option<Lost>,
+}
+
+/// A part that another time may bring.
+#[derive(Debug, Clone)]
+struct Lost {
+    service: Service,
+    reason: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,7 +78,7 @@ pub async fn comprehensive(
     form: Single,
 ) -> ApiResult<web::Json<impl Serialize>> {
     let plan = Plan::of(&form.fields, form.fields.json::<AnalysisConfig>("config")?)?;
-    state.loaded()?.require(plan.method.service())?;
+    state.loaded()?.require_detector(plan.method.detector())?;
     let work = Work::begin(&state, &auth.principal, &plan, caching).await?;
     let (upload, sent) = work.take(form.file).await?;
     let known = work.known(&sent).await;
@@ -120,14 +130,27 @@ impl Comprehensive {
         let mut parts = Map::new();
         let mut services_used = Vec::new();
         let mut model_versions = BTreeMap::new();
+        let mut lost = None;
         if plan.detect_faces {
-            parts.insert("face_detection".to_owned(), detection::raw(found));
+            let mut part = detection::raw(found);
+            let missing = unseen(loaded, plan, analysis);
+            if let Some(first) = missing.first() {
+                let entry = |l: &Lost| json!({ "service": l.service.as_str(), "reason": l.reason });
+                part["unavailable"] = missing.iter().map(entry).collect();
+                lost = Some(first.clone());
+            }
+            parts.insert("face_detection".to_owned(), part);
             services_used.push(plan.method.as_str());
             model_versions.insert("detector".to_owned(), analysis.detector.clone());
         }
         for analyzer in plan.wanted.iter() {
             let (name, service) = part_name(analyzer);
-            let model = service.map_or(Ok("rules"), |s| loaded.model(s));
+            let away = service.and_then(|service| away(loaded, analysis, analyzer, service));
+            let model = match (service, &away) {
+                (Some(_), Some(lost)) => Err(lost.reason.as_str()),
+                (Some(service), None) => loaded.model(service),
+                (None, _) => Ok("rules"),
+            };
             let part = match model {
                 Ok(model) => {
                     services_used.push(service.map_or("face_quality", services::legacy_name));
@@ -137,6 +160,7 @@ impl Comprehensive {
                 Err(reason) => json(&Answer::<()>::unavailable(reason)),
             };
             parts.insert(name.to_owned(), part);
+            lost = lost.or(away);
         }
         let faces = analysis.faces.iter().map(|f| joined(f, plan)).collect();
         let summary = summary(analysis, plan, &services_used);
@@ -147,7 +171,23 @@ impl Comprehensive {
         };
         let embeddings =
             if plan.gallery.is_some() { analysis.faces.iter().map(embedding).collect() } else { Vec::new() };
-        Self { parts, faces, summary, services_used, model_versions, embeddings }
+        Self { parts, faces, summary, services_used, model_versions, embeddings, lost }
+    }
+
+    /// Whether a part is missing that another time may bring: such an answer is not kept.
+    pub fn is_partial(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// The answer, if nothing is missing that another time may bring.
+    ///
+    /// # Errors
+    /// [`Code::ServiceUnavailable`].
+    pub fn complete(self) -> ApiResult<Self> {
+        match self.lost {
+            Some(Lost { reason, .. }) => Err(ApiError::new(Code::ServiceUnavailable, reason)),
+            None => Ok(self),
+        }
     }
 
     /// The faces, each with everything said about it.
@@ -204,13 +244,45 @@ impl Comprehensive {
 
 /// The part of the answer that holds an analysis, and the service that gives it; quality is no service of its own.
 fn part_name(analyzer: Analyzer) -> (&'static str, Option<Service>) {
-    match analyzer {
-        Analyzer::Quality => ("quality_assessment", None),
-        Analyzer::Recognition => ("recognition", Some(Service::Recognition)),
-        Analyzer::Antispoof => ("antispoofing", Some(Service::Antispoof)),
-        Analyzer::GenderAge => ("gender_age", Some(Service::GenderAge)),
-        Analyzer::Deepfake => ("deepfake", Some(Service::Deepfake)),
+    let name = match analyzer {
+        Analyzer::Quality => "quality_assessment",
+        Analyzer::Recognition => "recognition",
+        Analyzer::Antispoof => "antispoofing",
+        Analyzer::GenderAge => "gender_age",
+        Analyzer::Deepfake => "deepfake",
+    };
+    (name, analyzer_service(analyzer))
+}
+
+/// Why an analysis is missing whose service other servers run.
+fn away(loaded: &Loaded, analysis: &Analysis, analyzer: Analyzer, service: Service) -> Option<Lost> {
+    if !loaded.pipeline.engine().is_remote(service) || loaded.model(service).is_err() {
+        return None;
     }
+    let reason = match missing(analysis, analyzer) {
+        Some(reason) => Some(reason.to_owned()),
+        // Of no face nothing was asked.
+        None if analysis.faces.is_empty() => loaded.outage(service).map(|outage| outage.reason),
+        None => None,
+    };
+    reason.map(|reason| Lost { service, reason })
+}
+
+/// The detectors that should have looked and did not.
+fn unseen(loaded: &Loaded, plan: &Plan, analysis: &Analysis) -> Vec<Lost> {
+    if plan.method != Method::Ensemble {
+        return Vec::new();
+    }
+    let looked = |service| loaded.model(service).is_ok_and(|id| analysis.detector.contains(id));
+    let lost = |service: Service| {
+        let known = loaded.pipeline.engine().is_remote(service) && loaded.model(service).is_ok();
+        let reason = || match loaded.outage(service) {
+            Some(outage) => outage.reason,
+            None => format!("none of the servers for {service} answered"),
+        };
+        (known && !looked(service)).then(|| Lost { service, reason: reason() })
+    };
+    [Service::Mediapipe, Service::Yolo, Service::Mtcnn].into_iter().filter_map(lost).collect()
 }
 
 fn part(analyzer: Analyzer, analysis: &Analysis, plan: &Plan) -> Value {

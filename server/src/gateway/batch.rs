@@ -58,7 +58,7 @@ pub async fn analyze_batch(
     let config: BatchConfig = form.fields.json("config")?.unwrap_or_default();
     let concurrent = max_concurrent(&form.fields)?.or(config.max_concurrent).unwrap_or(DEFAULT_CONCURRENT);
     let plan = Plan::of(&form.fields, config.analysis_config)?;
-    state.loaded()?.require(plan.method.service())?;
+    state.loaded()?.require_detector(plan.method.detector())?;
     let work = Work::begin(&state, &auth.principal, &plan, caching).await?;
     let fields = form.fields.sorted().into_iter().fold(Fingerprint::of(&req), |p, (name, text)| p.part(name, text));
     let (photos, items) = look(&work, &state, &plan, form.files, concurrent).await?;

@@ -21,7 +21,7 @@ pub async fn detect_faces(
     let options = detection::options(&form.fields, method, service_defaults(method))?;
     // The original's default left them out, but only because nobody read the flag.
     let landmarks = form.fields.flag("include_landmarks")?.unwrap_or(true);
-    state.loaded()?.require(method.service())?;
+    state.loaded()?.require_detector(method.detector())?;
     let found = state.photo(form.file, move |loaded, photo| detection::find(loaded, photo, method, options)).await?;
     let mut answer = detection::raw(&found);
     if !landmarks && let Some(faces) = answer["faces"].as_array_mut() {

@@ -139,7 +139,7 @@ pub async fn detect(
     form: Single,
 ) -> ApiResult<web::Json<impl Serialize>> {
     let options = Options::of(&form.fields)?;
-    state.loaded()?.require(options.method.service())?;
+    state.loaded()?.require_detector(options.method.detector())?;
     let data = state.photo(form.file, move |loaded, photo| look(loaded, photo, &options)).await?;
     let metadata = Metadata {
         processing_time: info.elapsed_ms(),
@@ -296,7 +296,7 @@ pub async fn batch_detect(
 ) -> ApiResult<web::Json<impl Serialize>> {
     let options = Options::of(&form.fields)?;
     let concurrent = max_concurrent(&form.fields)?.unwrap_or(DEFAULT_CONCURRENT);
-    state.loaded()?.require(options.method.service())?;
+    state.loaded()?.require_detector(options.method.detector())?;
     let items = state.photos(form.files, concurrent, move |loaded, photo| look(loaded, photo, &options)).await?;
     let data = BatchData::of(items, &info);
     let metadata = BatchMetadata {
@@ -331,12 +331,15 @@ pub async fn methods(_: Authorized<Analyze>, state: web::Data<State>) -> web::Js
     let mut available = Map::new();
     for method in Method::ALL {
         let loaded = state.loaded().ok();
-        let model = loaded.map(|l| l.model(method.service()).map_err(str::to_owned));
+        let found = loaded.map(|l| match l.model(method.service()) {
+            Ok(_) => l.require_detector(method.detector()).map_err(|e| e.detail.into_owned()),
+            Err(reason) => Err(reason.to_owned()),
+        });
         let entry = json!({
             "name": method.as_str().to_uppercase(),
-            "available": matches!(model, Some(Ok(_))),
-            "reason": model.and_then(Result::err),
-            // Measured at start-up on a photo of 640 x 480 pixels without a face.
+            "available": matches!(found, Some(Ok(()))),
+            "reason": found.and_then(Result::err),
+            // Measured at start-up on a photo of 640 x 480 pixels without a face, where the detector runs here.
             "response_time_ms": loaded.and_then(|l| l.detection_ms(method.detector())),
             "capabilities": {
                 "landmarks": method != Method::Yolo,

@@ -19,14 +19,18 @@ pub async fn health(state: web::Data<State>) -> web::Json<Value> {
     let reports: Vec<(Service, Health)> = state.services.iter().map(|s| (*s, Health::of(&state, *s))).collect();
     let healthy = reports.iter().filter(|(_, h)| h.is_healthy()).count();
     let entry = |(service, health): &(Service, Health)| {
-        json!({
+        let mut entry = json!({
             "service_name": services::legacy_name(*service),
             "service": health.service,
             "status": health.status,
             "available": health.is_healthy(),
             "model": health.model,
             "reason": health.reason,
-        })
+        });
+        if let Some(replicas) = &health.replicas {
+            entry["replicas"] = json!(replicas);
+        }
+        entry
     };
     web::Json(json!({
         "status": if healthy == reports.len() { "healthy" } else { "degraded" },
@@ -52,7 +56,7 @@ pub async fn services(state: web::Data<State>) -> web::Json<Value> {
             "face_detection" => format!("face_detection_{service}"),
             _ => services::legacy_name(*service).to_owned(),
         };
-        let entry = json!({
+        let mut entry = json!({
             "type": kind,
             "method": "POST",
             "endpoint": format!("{}{verb}", services::scope(*service)),
@@ -61,6 +65,9 @@ pub async fn services(state: web::Data<State>) -> web::Json<Value> {
             "available": health.is_healthy(),
             "reason": health.reason,
         });
+        if let Some(replicas) = &health.replicas {
+            entry["replicas"] = json!(replicas);
+        }
         list.insert(name, entry);
     }
     web::Json(json!({

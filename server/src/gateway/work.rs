@@ -102,8 +102,11 @@ impl<'a> Work<'a> {
         cached::get(self.state, self.caching, &sent.hash, &self.field).await
     }
 
-    /// Keeps an analysis for a while.
+    /// Keeps an analysis for a while, unless something is missing in it that another time may bring.
     pub async fn remember(&self, sent: &Sent, answer: &Comprehensive) {
+        if answer.is_partial() {
+            return;
+        }
         cached::put(self.state, self.caching, &sent.hash, &self.field, answer).await;
     }
 

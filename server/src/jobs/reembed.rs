@@ -64,7 +64,9 @@ pub(super) async fn perform(run: &Run) -> ApiResult<()> {
                             Err(error) => return Err(error),
                         }
                     }
-                    Err(error) if error.code == Code::ModelUnavailable => return Err(error),
+                    Err(error) if matches!(error.code, Code::ModelUnavailable | Code::ServiceUnavailable) => {
+                        return Err(error);
+                    }
                     Err(_) => results.refuse(face, |r| &mut r.failed),
                 },
                 None => results.refuse(face, |r| &mut r.without_crop),

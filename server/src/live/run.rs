@@ -13,7 +13,7 @@ use facesocial_pipeline::{
     track::{Candidate, FollowOptions, Followed, Follower, TrackId, TrackOptions},
 };
 use facesocial_store::{Collection, MatchedPerson};
-use facesocial_types::{Analyzer, AnalyzerSet, Detector, Embedding, Service};
+use facesocial_types::{AnalyzerSet, Embedding};
 use serde_json::Value;
 
 use super::{access::Access, answer, message::Wanted, slot::Frame};
@@ -22,6 +22,7 @@ use crate::{
     error::{ApiError, ApiResult, Code},
     extract::Upload,
     gallery::{self, SearchOptions, find_matches, running_model},
+    services::face::analyzer_service,
     state::State,
 };
 
@@ -62,8 +63,8 @@ impl Run {
             access.require::<Search>().await?;
         }
         let loaded = state.loaded()?;
-        loaded.require(detection_service(wanted.detector))?;
-        for service in wanted.analyzers.iter().filter_map(|analyzer| service(*analyzer)) {
+        loaded.require_detector(wanted.detector)?;
+        for service in wanted.analyzers.iter().filter_map(|analyzer| analyzer_service(*analyzer)) {
             loaded.require(service)?;
         }
         let gallery = match &wanted.collection {
@@ -177,24 +178,5 @@ impl Gallery {
             }
         }
         Ok((candidates, people))
-    }
-}
-
-/// The service whose weights a detector cannot do without.
-fn detection_service(detector: Detector) -> Service {
-    match detector {
-        Detector::Auto | Detector::Mediapipe | Detector::MediapipeShort | Detector::MediapipeFull => Service::Mediapipe,
-        Detector::Yolo => Service::Yolo,
-        Detector::Mtcnn => Service::Mtcnn,
-    }
-}
-
-fn service(analyzer: Analyzer) -> Option<Service> {
-    match analyzer {
-        Analyzer::Quality => None,
-        Analyzer::Recognition => Some(Service::Recognition),
-        Analyzer::Antispoof => Some(Service::Antispoof),
-        Analyzer::GenderAge => Some(Service::GenderAge),
-        Analyzer::Deepfake => Some(Service::Deepfake),
     }
 }

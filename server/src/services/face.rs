@@ -2,7 +2,7 @@
 
 use facesocial_imaging::Photo;
 use facesocial_pipeline::DetectOptions;
-use facesocial_types::{Analysis, AnalyzerSet, BBox, Detection, LandmarkName, Landmarks, Outcome};
+use facesocial_types::{Analysis, Analyzer, AnalyzerSet, BBox, Detection, LandmarkName, Landmarks, Outcome, Service};
 use serde::Serialize;
 
 use crate::{
@@ -204,7 +204,40 @@ pub fn analyze(loaded: &Loaded, photo: &Photo, boxes: Option<&[BBox]>, wanted: A
             if found.faces.is_empty() { whole(loaded, photo)? } else { found }
         }
     };
-    Ok(pipeline.analyze_faces(image, detection, wanted))
+    let analysis = pipeline.analyze_faces(image, detection, wanted);
+    // A service's own path has nothing else to tell.
+    match wanted.iter().find_map(|analyzer| Some((analyzer_service(analyzer)?, missing(&analysis, analyzer)?))) {
+        Some((service, reason)) => Err(loaded.unavailable(service, reason.to_owned())),
+        None => Ok(analysis),
+    }
+}
+
+/// The service that gives an analysis; quality is no service of its own.
+pub fn analyzer_service(analyzer: Analyzer) -> Option<Service> {
+    match analyzer {
+        Analyzer::Quality => None,
+        Analyzer::Recognition => Some(Service::Recognition),
+        Analyzer::Antispoof => Some(Service::Antispoof),
+        Analyzer::GenderAge => Some(Service::GenderAge),
+        Analyzer::Deepfake => Some(Service::Deepfake),
+    }
+}
+
+/// Why an analysis has no answer about some face because its service is not available.
+pub fn missing(analysis: &Analysis, analyzer: Analyzer) -> Option<&str> {
+    fn reason<T>(outcome: Option<&Outcome<T>>) -> Option<&str> {
+        match outcome {
+            Some(Outcome::Unavailable { reason }) => Some(reason),
+            _ => None,
+        }
+    }
+    analysis.faces.iter().find_map(|face| match analyzer {
+        Analyzer::Quality => reason(face.quality.as_ref()),
+        Analyzer::Recognition => reason(face.recognition.as_ref()),
+        Analyzer::Antispoof => reason(face.antispoof.as_ref()),
+        Analyzer::GenderAge => reason(face.gender_age.as_ref()),
+        Analyzer::Deepfake => reason(face.deepfake.as_ref()),
+    })
 }
 
 /// The whole photo as one face.

@@ -1,11 +1,13 @@
 //! Health of one service, and what its root path says.
 
-use std::fs;
+use std::{fs, time::SystemTime};
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use facesocial_types::Service;
+use facesocial_upstream::ReplicaReport;
 use serde::Serialize;
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{config::Role, gpu, state::State};
 
@@ -44,14 +46,50 @@ pub struct Health {
     pub requests_processed: u64,
     /// Their mean time.
     pub average_response_time_ms: f64,
+    /// The servers that run it, where others than this one do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<Vec<Replica>>,
+}
+
+/// A server that runs a service.
+#[derive(Debug, Serialize)]
+pub struct Replica {
+    address: String,
+    /// `healthy`, `ejected` or `unknown`: not heard of yet.
+    state: &'static str,
+    /// Questions under way.
+    outstanding: usize,
+    answered: u64,
+    failed: u64,
+    /// Until when it is left alone.
+    ejected_until: Option<String>,
+    /// Why it is left alone.
+    reason: Option<String>,
+}
+
+impl From<ReplicaReport> for Replica {
+    fn from(report: ReplicaReport) -> Self {
+        let written = |at: SystemTime| OffsetDateTime::from(at).format(&Rfc3339).unwrap_or_default();
+        Self {
+            address: report.address,
+            state: report.state.as_str(),
+            outstanding: report.outstanding,
+            answered: report.answered,
+            failed: report.failed,
+            ejected_until: report.ejected_until.map(written),
+            reason: report.reason,
+        }
+    }
 }
 
 impl Health {
     /// Health of `service` now.
     pub fn of(state: &State, service: Service) -> Self {
-        let (status, model, reason) = match state.ready().map(|loaded| loaded.model(service)) {
-            Ok(Ok(model)) => ("healthy", Some(model.to_owned()), None),
-            Ok(Err(reason)) => ("unavailable", None, Some(reason.to_owned())),
+        let found = state.ready().map(|loaded| (loaded.model(service), loaded.outage(service)));
+        let (status, model, reason) = match found {
+            Ok((Ok(_), Some(outage))) => ("unavailable", None, Some(outage.reason)),
+            Ok((Ok(model), None)) => ("healthy", Some(model.to_owned()), None),
+            Ok((Err(reason), _)) => ("unavailable", None, Some(reason.to_owned())),
             Err(error) => ("starting", None, Some(error.detail.into_owned())),
         };
         let (requests, mean_ms) = state.counters(Role::Service(service)).map(|c| c.read()).unwrap_or_default();
@@ -70,6 +108,7 @@ impl Health {
             uptime_seconds: uptime,
             requests_processed: requests,
             average_response_time_ms: mean_ms,
+            replicas: state.replicas(service).map(|all| all.into_iter().map(Replica::from).collect()),
         }
     }
 

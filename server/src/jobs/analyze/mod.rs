@@ -100,7 +100,7 @@ pub(super) fn told(job: &Job) -> Option<Value> {
 pub(super) async fn perform(run: &Run) -> ApiResult<()> {
     let input: Input = run.input()?;
     let plan = input.plan()?;
-    run.state.loaded()?.require(plan.method.service())?;
+    run.state.loaded()?.require_detector(plan.method.detector())?;
     let principal = Principal::of_job(run.job.user_id);
     // What a job finds is not asked for twice; keeping it would only push out what is.
     let work = patiently(|| Work::begin(&run.state, &principal, &plan, Caching::Refused)).await?;
@@ -169,12 +169,13 @@ impl Bench<'_> {
         let upload = |bytes: &[u8]| Upload::new(None, Ok(bytes.to_vec()), None);
         let (upload_of, state) = (|| upload(&bytes), &self.run.state);
         let (_, sent) = self.work.take(upload_of()).await?;
-        // A busy server and a database that does not answer are waited for: neither is the image's answer.
+        // A busy server, a service that does not answer and a database that does not are waited for: none of them is the
+        // image's answer.
         let (answer, seconds) = patiently(|| {
             let plan = self.plan.clone();
             state.photo(upload_of(), move |loaded, photo| {
                 let started = Instant::now();
-                let answer = analyze(loaded, photo, &plan)?;
+                let answer = analyze(loaded, photo, &plan)?.complete()?;
                 Ok((answer, started.elapsed().as_secs_f64()))
             })
         })

@@ -140,7 +140,7 @@ async fn check_options(ask: &Ask<Jobs>, options: &Map<String, Value>) -> ApiResu
         return Err(ApiError::invalid(detail));
     }
     let plan = Plan::of(&Fields::of_json(options.clone()), None)?;
-    ask.state.loaded()?.require(plan.method.service())?;
+    ask.state.loaded()?.require_detector(plan.method.detector())?;
     // What the caller may not do, and what cannot be done, is told now and not to the job.
     Work::begin(&ask.state, ask.principal(), &plan, Caching::Refused).await?;
     match &plan.gallery {
