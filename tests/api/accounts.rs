@@ -18,6 +18,9 @@ pub const PASSWORD: &str = "correct horse battery";
 /// What the tokens of these servers are signed with.
 pub const SECRET: &str = "a secret for tests alone, long enough";
 
+/// What these servers would know other servers by.
+pub const INTERNAL_SECRET: &str = "another secret for tests alone, long enough";
+
 /// A server with authentication and an account of each role.
 pub struct Secured {
     pub app: TestApp,
@@ -29,6 +32,7 @@ pub struct Secured {
 pub async fn secured(change: impl FnOnce(&mut AccessConfig)) -> Secured {
     let (weights, mut config) = helpers::config_with(&["yolov10n-face"], Service::ALL);
     config.access = AccessConfig { auth: true, jwt_secret: Some(Secret::new(SECRET)), ..config.access };
+    config.distributed.secret = Some(Secret::new(INTERNAL_SECRET));
     change(&mut config.access);
     let users = seed(&config).await;
     let server = Secured::of(weights, spawn_app(config), users);

@@ -2,7 +2,7 @@
 //! themselves, in the server's own tests.
 
 use facesocial::{
-    auth::{permission::ALL, tokens::Tokens},
+    auth::{InternalTokens, permission::ALL, tokens::Tokens},
     config::Role,
 };
 use facesocial_store::Role as Rank;
@@ -10,12 +10,14 @@ use facesocial_types::Service;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::accounts::{SECRET, Secured, secured};
+use crate::accounts::{INTERNAL_SECRET, SECRET, Secured, secured};
 
 const TABLE: &str = include_str!("authorization.tsv");
 /// The columns.
 const CALLERS: [Option<Rank>; 5] =
     [None, Some(Rank::ReadOnly), Some(Rank::User), Some(Rank::Operator), Some(Rank::Admin)];
+/// What is for the other servers of a system alone stands in the table as a permission that nobody has.
+const INTERNAL: &str = "internal";
 /// What another service may do with its token.
 const SERVICE: [&str; 2] = ["analyze", "search"];
 
@@ -36,6 +38,9 @@ fn table() -> Vec<Row> {
         assert_eq!(cells.len(), CALLERS.len(), "{line}");
         let places: Vec<(Role, String)> = match *listener {
             "all" | "gateway" => vec![(Role::Gateway, (*path).to_owned())],
+            "services" => [Service::Antispoof, Service::Recognition]
+                .map(|service| (Role::Service(service), (*path).to_owned()))
+                .to_vec(),
             "api" => {
                 [Role::Gateway, Role::Service(Service::Recognition)].map(|r| (r, format!("/api/v1{path}"))).to_vec()
             }
@@ -89,6 +94,7 @@ async fn ask(client: &Client, server: &Secured, row: &Row, token: Option<&str>) 
 async fn every_caller_may_do_what_the_table_says_and_nothing_else() {
     let server = secured(|access| access.login_attempts = 100_000).await;
     let service = Tokens::new(SECRET.as_bytes()).service("gateway").unwrap();
+    let server_token = InternalTokens::new(INTERNAL_SECRET.as_bytes()).sign().unwrap();
     let mut keys = Vec::new();
     for (scope, _) in ALL {
         keys.push((*scope, server.key(&[scope]).await));
@@ -102,14 +108,34 @@ async fn every_caller_may_do_what_the_table_says_and_nothing_else() {
             cells.push((name, caller.map(|rank| server.token(rank)), *expected));
         }
         let open = row.permission == "-";
-        assert!(open || ALL.iter().any(|(name, _)| *name == row.permission), "{} is no permission", row.permission);
+        let internal = row.permission == INTERNAL;
+        assert!(
+            open || internal || ALL.iter().any(|(name, _)| *name == row.permission),
+            "{} is no permission",
+            row.permission
+        );
         // A key of the administrator's does what its one scope says.
         for (scope, key) in &keys {
-            let expected = if open || *scope == row.permission { "ok" } else { "403" };
+            let expected = if internal {
+                "401"
+            } else if open || *scope == row.permission {
+                "ok"
+            } else {
+                "403"
+            };
             cells.push((format!("key for {scope}"), Some(key.clone()), expected));
         }
-        let expected = if open || SERVICE.contains(&row.permission) { "ok" } else { "403" };
+        let expected = if internal {
+            "401"
+        } else if open || SERVICE.contains(&row.permission) {
+            "ok"
+        } else {
+            "403"
+        };
         cells.push(("service".to_owned(), Some(service.clone()), expected));
+        // The token of another server of this system is good for what is for those, and no token at all anywhere else.
+        let expected = if internal || open { "ok" } else { "401" };
+        cells.push(("server".to_owned(), Some(server_token.clone()), expected));
         for (caller, token, expected) in cells {
             tried += 1;
             let found = ask(&client, &server, &row, token.as_deref()).await;
@@ -124,7 +150,8 @@ async fn every_caller_may_do_what_the_table_says_and_nothing_else() {
 
 #[test]
 fn the_roles_of_the_table_agree_with_the_permissions() {
-    for row in table().iter().filter(|row| row.permission != "-") {
+    assert!(table().iter().filter(|row| row.permission == INTERNAL).all(|row| row.cells.iter().all(|c| *c == "401")));
+    for row in table().iter().filter(|row| !["-", INTERNAL].contains(&row.permission)) {
         let (_, least) = ALL.iter().find(|(name, _)| *name == row.permission).unwrap();
         for (caller, cell) in CALLERS.iter().zip(&row.cells) {
             let expected = match caller {

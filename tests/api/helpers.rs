@@ -12,7 +12,10 @@ use std::{
 };
 
 use facesocial::{
-    config::{AccessConfig, Config, JobConfig, Keeping, Limits, LiveConfig, Role, Secret, StoreConfig, UpkeepConfig},
+    config::{
+        AccessConfig, Config, DistributedConfig, JobConfig, Keeping, Limits, LiveConfig, Role, Secret, StoreConfig,
+        UpkeepConfig,
+    },
     engine_args::MemoryArgs,
     networks::NetworkArgs,
     startup::{Application, Stopper},
@@ -26,7 +29,7 @@ use reqwest::{
 use serde_json::Value;
 
 /// Networks of an unoptimised build on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running server.
 pub struct TestApp {
@@ -85,6 +88,7 @@ pub fn config() -> Config {
         jobs: JobConfig::default(),
         // The tests of one server come from one address.
         live: LiveConfig { connections_each: 32, ..LiveConfig::default() },
+        distributed: DistributedConfig::default(),
         shutdown_timeout: Duration::from_secs(30),
     }
 }
@@ -188,8 +192,9 @@ impl TestApp {
 
     /// Waits until the networks are loaded.
     pub async fn ready(&self) {
+        let (_, address) = self.addresses[0];
         let begun = Instant::now();
-        while get(self.gateway("/readyz")).await.status() != 200 {
+        while get(format!("http://{address}/readyz")).await.status() != 200 {
             assert!(begun.elapsed() < PATIENCE, "the server did not become ready");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
