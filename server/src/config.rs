@@ -23,7 +23,7 @@ use facesocial_types::Service;
 pub use self::{
     access::{AccessArgs, AccessConfig, Switch},
     data::{KeepArgs, Keeping, StoreArgs, StoreConfig},
-    distributed::{DistributedArgs, DistributedConfig, Upstream},
+    distributed::{Audience, DistributedArgs, DistributedConfig, Upstream},
     jobs::{JobArgs, JobConfig},
     live::{LiveArgs, LiveConfig},
     secret::Secret,
@@ -288,6 +288,9 @@ impl TryFrom<ServeArgs> for Config {
         if args.no_gateway && !distributed.upstreams.is_empty() {
             anyhow::bail!("--upstream is for the gateway; leave out --no-gateway");
         }
+        if distributed.audience == Audience::Servers && !args.no_gateway {
+            anyhow::bail!("--internal-only is for services; add --no-gateway");
+        }
         let mut services = if args.services.is_empty() { Service::ALL.to_vec() } else { args.services };
         services.extend(distributed.upstreams.keys());
         services.sort();
@@ -412,6 +415,11 @@ mod tests {
         let message = |args: &[&str]| config(&[args, &upstream, &secret].concat()).unwrap_err().to_string();
         assert!(message(&["--listen", "mtcnn=127.0.0.1:0"]).contains("other servers run"));
         assert!(message(&["--no-gateway"]).contains("--no-gateway"));
+        let only = config(&[&["--services", "yolo", "--no-gateway", "--internal-only"], &secret[..]].concat()).unwrap();
+        assert_eq!((only.distributed.audience, only.listeners.len()), (Audience::Servers, 1));
+        let refused = |args: &[&str]| config(args).unwrap_err().to_string();
+        assert!(refused(&[&["--internal-only"], &secret[..]].concat()).contains("--no-gateway"));
+        assert!(refused(&["--internal-only", "--no-gateway"]).contains("--internal-secret-file"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use crate::{
     api,
     auth::{internal_credentials, tokens},
-    config::{Config, Role},
+    config::{Audience, Config, Role},
     error::{ApiError, ApiResult, Code},
     gateway, internal,
     jobs::Upkeep,
@@ -116,12 +116,15 @@ impl Application {
         for (role, address) in addresses {
             tracing::info!(service = %role, %address, "listening");
         }
-        let upkeep = Upkeep::start(&state, &config.upkeep);
+        // Without a database there is nothing to keep.
+        let has_store = config.distributed.audience != Audience::Servers;
+        let upkeep = has_store.then(|| Upkeep::start(&state, &config.upkeep));
         let running = try_join_all(servers);
         tokio::pin!(running);
         let recording = usage::keep(&state);
         tokio::pin!(recording);
-        let starting = async { tokio::try_join!(load(config.clone(), state.clone()), open(&config, &state)) };
+        let opening = async { if has_store { open(&config, &state).await } else { Ok(()) } };
+        let starting = async { tokio::try_join!(load(config.clone(), state.clone()), opening) };
         tokio::pin!(starting);
         let mut outcome = Ok(());
         let mut loaded = false;
@@ -141,7 +144,9 @@ impl Application {
         // The servers must be driven while they drain.
         let stopping = join_all(handles.iter().map(|handle| handle.stop(outcome.is_ok())));
         let (_, ended) = futures_util::future::join(stopping, running).await;
-        upkeep.stop().await;
+        if let Some(upkeep) = upkeep {
+            upkeep.stop().await;
+        }
         if let Ok(store) = state.store() {
             usage::flush(&state).await;
             store.close().await;
@@ -252,7 +257,7 @@ fn server(
 ) -> io::Result<actix_web::dev::Server> {
     let limiter = web::Data::new(Limiter::new(&config.access));
     let origins = config.access.cors_origins.clone();
-    let internal = config.distributed.secret.is_some();
+    let audience = config.distributed.audience;
     let app = move || {
         let state = state.clone();
         App::new()
@@ -263,7 +268,7 @@ fn server(
             .wrap(from_fn(access::check))
             .wrap(Condition::new(!origins.is_empty(), cors::allow(&origins)))
             .wrap(from_fn(envelope))
-            .configure(|cfg| routes(role, &state.services, internal, cfg))
+            .configure(|cfg| routes(role, &state.services, audience, cfg))
             .default_service(web::to(not_found))
     };
     let server = HttpServer::new(app)
@@ -276,15 +281,18 @@ fn server(
     Ok(server.run())
 }
 
-/// Everything that the listener for `role` answers; what is for other servers only where these are to be answered.
-pub fn routes(role: Role, enabled: &[Service], internal: bool, cfg: &mut web::ServiceConfig) {
+/// Everything that the listener for `role` answers to this audience.
+pub fn routes(role: Role, enabled: &[Service], audience: Audience, cfg: &mut web::ServiceConfig) {
     cfg.service(get("/healthz", healthz)).service(get("/readyz", readyz));
+    if audience != Audience::Clients && matches!(role, Role::Service(_)) {
+        internal::configure(cfg);
+    }
+    if audience == Audience::Servers {
+        return;
+    }
     match role {
         Role::Gateway => gateway::configure(enabled, cfg),
         Role::Service(service) => services::configure(service, cfg),
-    }
-    if internal && matches!(role, Role::Service(_)) {
-        internal::configure(cfg);
     }
     // After the gateway's own paths, some of which begin in the same way.
     if matches!(role, Role::Gateway | Role::Service(Service::Recognition)) {
@@ -303,7 +311,9 @@ async fn readyz(state: web::Data<State>) -> ApiResult<HttpResponse> {
     }
     // Without faces nothing can be said; whatever else is missing is told in its place of an answer.
     pipeline.detection()?;
-    state.store()?;
+    if state.has_store {
+        state.store()?;
+    }
     Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
 }
 

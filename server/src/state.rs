@@ -20,7 +20,7 @@ use image::RgbImage;
 
 use crate::{
     auth::{Auth, InternalTokens},
-    config::{Config, Keeping, Limits, Role},
+    config::{Audience, Config, Keeping, Limits, Role},
     error::{ApiError, ApiResult, Code},
     extract::Upload,
     jobs::JobQueue,
@@ -152,6 +152,8 @@ pub struct State {
     pub keeping: Keeping,
     /// Who may ask.
     pub auth: Auth,
+    /// Whether this server has a database at all; one that answers other servers alone has none.
+    pub has_store: bool,
     /// What servers of this system know each other by, if they are to.
     pub internal: Option<Arc<InternalTokens>>,
     /// The servers that run services for this one.
@@ -180,6 +182,7 @@ impl State {
             started: Instant::now(),
             keeping: config.keeping,
             auth: Auth::new(&config.access),
+            has_store: config.distributed.audience != Audience::Servers,
             internal: config
                 .distributed
                 .secret

@@ -7,7 +7,7 @@ mod refused;
 
 use std::{collections::BTreeMap, sync::LazyLock, time::Instant};
 
-use facesocial::config::{Config, DistributedConfig, Role, Secret};
+use facesocial::config::{Audience, Config, DistributedConfig, Role, Secret};
 use facesocial_types::Service;
 use reqwest::{Client, Response, header::CACHE_CONTROL, multipart::Form};
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ fn in_front_of(upstreams: &BTreeMap<Service, Vec<String>>, secret: &str) -> Conf
         Role::Gateway => true,
         Role::Service(service) => !upstreams.contains_key(service),
     });
-    config.distributed = DistributedConfig { upstreams, secret: Some(Secret::new(secret)) };
+    config.distributed = DistributedConfig { upstreams, secret: Some(Secret::new(secret)), audience: Audience::All };
     config
 }
 

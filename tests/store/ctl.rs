@@ -15,8 +15,14 @@ use facesocial_ctl::{
     load::Load,
     local::Local,
     probe::Probe,
-    topology::Topology,
+    topology::{Replica, Topology},
 };
+use facesocial_testkit::{Postgres, Redis};
+use reqwest::{
+    Client,
+    multipart::{Form, Part},
+};
+use serde_json::Value;
 
 use crate::server::program;
 
@@ -32,59 +38,88 @@ struct Deployed {
 }
 
 impl Deployed {
-    async fn deploy() -> Self {
+    /// Deploys what `shape` makes of one process for everything, with an embedded database.
+    async fn deploy(shape: impl FnOnce(&mut Topology, &Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights");
-        let (data, nothing) = (folder.path().join("data"), weights.join("no-pulled-networks"));
-        let arguments = [
-            "--auth",
-            "off",
-            "--weights",
-            weights.to_str().unwrap(),
-            "--models-dir",
-            nothing.to_str().unwrap(),
-            "--data-dir",
-            data.to_str().unwrap(),
-        ];
-        let topology = Topology {
-            program: program(folder.path()),
-            directory: folder.path().to_owned(),
-            distributed: false,
-            bind: LOOPBACK,
-            port: free_ports(8),
-            arguments: arguments.map(str::to_owned).to_vec(),
-            scale: BTreeMap::new(),
-            running: Vec::new(),
-        };
+        let mut topology = topology(folder.path());
+        shape(&mut topology, folder.path());
         let url = topology.gateway_url();
         let local = Local::new(folder.path().join("ctl"));
-        let deployed = local.deploy(topology, "not used by one process").await;
-        let deployed = deployed.map(|()| Self { manager: Manager::Local(local), url, _folder: folder });
-        deployed.unwrap_or_else(|error| panic!("{error}"))
+        let deployed = local.deploy(topology, &"s".repeat(48)).await;
+        let all = Self { manager: Manager::Local(local), url, _folder: folder };
+        deployed.unwrap_or_else(|error| panic!("{error}"));
+        all
     }
 
-    fn local(&self) -> &Local {
+    async fn states(&self, unit: &str) -> Vec<State> {
+        self.manager.rows().await.unwrap().into_iter().filter(|row| row.unit == unit).map(|row| row.state).collect()
+    }
+
+    /// The process of the first replica.
+    fn pid(&self, unit: &str) -> Option<u32> {
+        self.running().into_iter().find(|replica| replica.unit.as_str() == unit).map(|replica| replica.process.pid)
+    }
+
+    fn running(&self) -> Vec<Replica> {
         match &self.manager {
-            Manager::Local(local) => local,
-            Manager::Compose(_) => unreachable!("processes were deployed"),
+            Manager::Local(local) => local.topology().map(|topology| topology.running).unwrap_or_default(),
+            Manager::Compose(_) => Vec::new(),
         }
     }
 
-    async fn state(&self) -> State {
-        self.manager.rows().await.unwrap()[0].state
+    async fn every_service_answers(&self) {
+        let probe = Probe::new(&self.url, None).unwrap();
+        let checks = check::run(&probe, None, &photo("portrait.jpg"), 1).await.unwrap();
+        assert_eq!(checks.len(), 13, "{checks:?}");
+        assert!(checks.iter().all(|check| check.outcome == Outcome::Passed), "{checks:?}");
     }
 
-    fn pid(&self) -> Option<u32> {
-        self.local().topology().unwrap().running.first().map(|replica| replica.process.pid)
+    fn load(&self, path: &str, fields: &[(&str, &str)], seconds: u64) -> Arc<Load> {
+        Arc::new(Load {
+            url: format!("{}{path}", self.url),
+            photo: photo("portrait.jpg"),
+            fields: fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            token: None,
+            time: Duration::from_secs(seconds),
+            hammer: false,
+            pid: self.pid(GATEWAY),
+        })
     }
 }
 
 impl Drop for Deployed {
     fn drop(&mut self) {
-        if let Some(pid) = self.pid() {
-            kill(pid);
-        }
+        self.running().iter().for_each(|replica| kill(replica.process.pid));
     }
+}
+
+fn topology(folder: &Path) -> Topology {
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights");
+    let (data, nothing) = (folder.join("data"), weights.join("no-pulled-networks"));
+    let arguments = [
+        "--auth",
+        "off",
+        "--weights",
+        weights.to_str().unwrap(),
+        "--models-dir",
+        nothing.to_str().unwrap(),
+        "--data-dir",
+        data.to_str().unwrap(),
+    ];
+    Topology {
+        program: program(folder),
+        directory: folder.to_owned(),
+        distributed: false,
+        bind: LOOPBACK,
+        port: free_ports(20),
+        arguments: arguments.map(str::to_owned).to_vec(),
+        scale: BTreeMap::new(),
+        running: Vec::new(),
+    }
+}
+
+fn photo(name: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("images").join(name)).unwrap()
 }
 
 fn kill(pid: u32) {
@@ -104,7 +139,7 @@ fn free_ports(count: u16) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operators_day() {
-    let deployed = Deployed::deploy().await;
+    let deployed = Deployed::deploy(|_, _| {}).await;
     let rows = deployed.manager.rows().await.unwrap();
     assert_eq!((rows.len(), rows[0].unit.as_str(), rows[0].state), (1, GATEWAY, State::Ready));
     assert!(rows[0].memory_mb.is_some_and(|mb| mb > 20), "{rows:?}");
@@ -113,37 +148,23 @@ async fn an_operators_day() {
     let log = String::from_utf8(log).unwrap();
     assert!(log.contains("listening") && log.contains("ready"), "{log}");
 
-    // Every service answers.
-    let photo = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("images/portrait.jpg")).unwrap();
-    let probe = Probe::new(&deployed.url, None).unwrap();
-    let checks = check::run(&probe, None, &photo, 1).await.unwrap();
-    assert_eq!(checks.len(), 13, "{checks:?}");
-    assert!(checks.iter().all(|check| check.outcome == Outcome::Passed), "{checks:?}");
-    let load = Arc::new(Load {
-        url: format!("{}/mediapipe/detect", deployed.url),
-        photo,
-        fields: Vec::new(),
-        token: None,
-        time: Duration::from_secs(2),
-        hammer: false,
-        pid: deployed.pid(),
-    });
-    let figures = load.run(2).await.unwrap();
+    deployed.every_service_answers().await;
+    let figures = deployed.load("/mediapipe/detect", &[], 2).run(2).await.unwrap();
     assert!(figures.answered >= 2 && figures.others.is_empty() && figures.memory_mb.is_some(), "{figures:?}");
 
     // One that was killed is seen, and started again.
-    kill(deployed.pid().unwrap());
-    while deployed.state().await != State::Ended {
+    kill(deployed.pid(GATEWAY).unwrap());
+    while deployed.states(GATEWAY).await != [State::Ended] {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let before = deployed.pid();
+    let before = deployed.pid(GATEWAY);
     deployed.manager.start(&[]).await.unwrap();
-    assert_eq!(deployed.state().await, State::Ready);
-    assert_ne!(deployed.pid(), before);
+    assert_eq!(deployed.states(GATEWAY).await, [State::Ready]);
+    assert_ne!(deployed.pid(GATEWAY), before);
     // What runs is left as it is.
-    let same = deployed.pid();
+    let same = deployed.pid(GATEWAY);
     deployed.manager.start(&[GATEWAY.to_owned()]).await.unwrap();
-    assert_eq!(deployed.pid(), same);
+    assert_eq!(deployed.pid(GATEWAY), same);
 
     let refused = deployed.manager.scale("yolo", 2).await.unwrap_err();
     assert!(matches!(refused, CtlError::OneProcess), "{refused:?}");
@@ -152,26 +173,94 @@ async fn an_operators_day() {
 
     // Stopped is not ended: requests under way were finished.
     deployed.manager.stop(&[]).await.unwrap();
-    assert_eq!(deployed.state().await, State::Stopped);
+    assert_eq!(deployed.states(GATEWAY).await, [State::Stopped]);
     let mut log = Vec::new();
     deployed.manager.logs(&[], 50, false, &mut log).await.unwrap();
     let log = String::from_utf8(log).unwrap();
     assert!(log.contains("SIGTERM"), "{log}");
 }
 
+/// Gateway, seven services, two replicas of one, and Postgres and Redis where these can be had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_for_each_service() {
+    const SERVICE: &str = "recognition";
+    let (postgres, redis) = (Postgres::shared(), Redis::shared());
+    for (what, there) in [("Postgres", postgres.is_some()), ("Redis", redis.is_some())] {
+        if !there {
+            eprintln!("NOT WITH {what}: it is not on this machine");
+        }
+    }
+    let deployed = Deployed::deploy(|topology, folder| {
+        topology.distributed = true;
+        topology.scale = BTreeMap::from([(SERVICE.parse().unwrap(), 2)]);
+        let urls = [
+            ("--database-url-file", postgres.map(Postgres::fresh_database)),
+            ("--redis-url-file", redis.map(Redis::url)),
+        ];
+        for (option, url) in urls {
+            let Some(url) = url else { continue };
+            let file = folder.join(option.trim_start_matches('-'));
+            fs::write(&file, url).unwrap();
+            topology.arguments.extend([option.to_owned(), file.display().to_string()]);
+        }
+    })
+    .await;
+    let rows = deployed.manager.rows().await.unwrap();
+    assert_eq!(rows.len(), 9);
+    assert!(rows.iter().all(|row| row.state == State::Ready), "{rows:?}");
+    deployed.every_service_answers().await;
+
+    // One of two is lost under load, and no request with it.
+    let load = deployed.load("/analyze/comprehensive", &[("recognize_faces", "true")], 8);
+    let running = tokio::spawn(async move { load.run(4).await.unwrap() });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    kill(deployed.pid(SERVICE).unwrap());
+    let figures = running.await.unwrap();
+    assert!(figures.answered >= 4 && figures.others.is_empty(), "{figures:?}");
+    let mut states = deployed.states(SERVICE).await;
+    states.sort_by_key(|state| *state == State::Ready);
+    assert_eq!(states, [State::Ended, State::Ready]);
+    // It comes back, and is asked again.
+    deployed.manager.start(&[SERVICE.to_owned()]).await.unwrap();
+    assert_eq!(deployed.states(SERVICE).await, [State::Ready; 2]);
+    let probe = Probe::new(&deployed.url, None).unwrap();
+    let begun = std::time::Instant::now();
+    loop {
+        let (_, health) = probe.get("/health").await.unwrap();
+        let services = health["services"].as_array().unwrap();
+        let replicas = services.iter().find(|s| s["service_name"] == "face_recognition").unwrap()["replicas"].clone();
+        if replicas.as_array().unwrap().iter().all(|replica| replica["state"] == "healthy") {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{replicas}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    // One service more, and one less.
+    deployed.manager.scale("yolo", 2).await.unwrap();
+    assert_eq!(deployed.states("yolo").await, [State::Ready; 2]);
+    deployed.manager.scale("yolo", 1).await.unwrap();
+    assert_eq!(deployed.states("yolo").await, [State::Ready]);
+    let refused = deployed.manager.scale(GATEWAY, 2).await.unwrap_err();
+    assert!(matches!(refused, CtlError::OneGateway), "{refused:?}");
+
+    // Without a service, the answer says what is missing.
+    deployed.manager.stop(&["antispoof".to_owned()]).await.unwrap();
+    let form = Form::new().part("file", Part::bytes(photo("portrait.jpg")).file_name("portrait.jpg"));
+    let form = form.text("detect_spoofing", "true").text("predict_gender_age", "true");
+    let answer = Client::new().post(format!("{}/analyze/comprehensive", deployed.url)).multipart(form).send().await;
+    let answer: Value = answer.unwrap().error_for_status().unwrap().json().await.unwrap();
+    assert_eq!(answer["data"]["antispoofing"]["status"], "unavailable", "{answer}");
+    assert!(answer["data"]["gender_age"].get("status").is_none(), "{answer}");
+    deployed.manager.stop(&[]).await.unwrap();
+    assert!(deployed.running().is_empty());
+}
+
 #[tokio::test]
 async fn a_server_that_cannot_start_tells_why() {
     let folder = tempfile::tempdir().unwrap();
-    let topology = Topology {
-        program: program(folder.path()),
-        directory: folder.path().to_owned(),
-        distributed: false,
-        bind: LOOPBACK,
-        port: free_ports(8),
-        arguments: vec!["--weights".to_owned(), folder.path().join("nothing").display().to_string()],
-        scale: BTreeMap::new(),
-        running: Vec::new(),
-    };
+    let mut topology = topology(folder.path());
+    topology.arguments = vec!["--weights".to_owned(), folder.path().join("nothing").display().to_string()];
     let error = Local::new(folder.path().join("ctl")).deploy(topology, "").await.unwrap_err();
     let CtlError::Ended { log, tail, .. } = error else { panic!("{error}") };
     assert!(!tail.is_empty());

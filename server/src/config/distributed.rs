@@ -21,6 +21,22 @@ pub struct DistributedArgs {
     /// FACESOCIAL_INTERNAL_SECRET. Without it, no other server is answered.
     #[arg(long, value_name = "FILE", env = "FACESOCIAL_INTERNAL_SECRET_FILE")]
     pub internal_secret_file: Option<PathBuf>,
+    /// Answer other servers and probes alone, with --no-gateway: no database is opened, there are no accounts and no paths for
+    /// clients.
+    #[arg(long, env = "FACESOCIAL_INTERNAL_ONLY")]
+    pub internal_only: bool,
+}
+
+/// Whom a server answers, beside probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Audience {
+    /// Clients.
+    #[default]
+    Clients,
+    /// Clients, and the other servers of its system.
+    All,
+    /// The other servers of its system.
+    Servers,
 }
 
 /// A server that runs a service: `SERVICE=URL`, or `URL` alone for the service that was named last.
@@ -54,6 +70,8 @@ pub struct DistributedConfig {
     pub upstreams: BTreeMap<Service, Vec<Origin>>,
     /// What tokens between servers are signed with.
     pub secret: Option<Secret>,
+    /// Whom this server answers.
+    pub audience: Audience,
 }
 
 impl TryFrom<DistributedArgs> for DistributedConfig {
@@ -62,7 +80,8 @@ impl TryFrom<DistributedArgs> for DistributedConfig {
     /// Puts the list together.
     ///
     /// # Errors
-    /// An address without a service; upstreams without a secret; a secret that is too short or cannot be read.
+    /// An address without a service; upstreams, or a server for others alone, without a secret; a secret that is too short or
+    /// cannot be read.
     fn try_from(args: DistributedArgs) -> anyhow::Result<Self> {
         let mut upstreams: BTreeMap<Service, Vec<Origin>> = BTreeMap::new();
         let mut last = None;
@@ -86,7 +105,13 @@ impl TryFrom<DistributedArgs> for DistributedConfig {
                  --internal-secret-file"
             );
         }
-        Ok(Self { upstreams, secret })
+        let audience = match (&secret, args.internal_only) {
+            (Some(_), true) => Audience::Servers,
+            (Some(_), false) => Audience::All,
+            (None, false) => Audience::Clients,
+            (None, true) => bail!("--internal-only needs --internal-secret-file: without it there is nobody to answer"),
+        };
+        Ok(Self { upstreams, secret, audience })
     }
 }
 
@@ -102,7 +127,7 @@ mod tests {
             path
         });
         let upstream = upstream.iter().map(|u| u.parse()).collect::<Result<_, String>>().map_err(anyhow::Error::msg)?;
-        DistributedArgs { upstream, internal_secret_file: file }.try_into()
+        DistributedArgs { upstream, internal_secret_file: file, internal_only: false }.try_into()
     }
 
     #[test]
