@@ -5,6 +5,7 @@ mod data;
 mod distributed;
 mod jobs;
 mod live;
+mod observe;
 mod secret;
 mod upkeep;
 
@@ -26,6 +27,7 @@ pub use self::{
     distributed::{Audience, DistributedArgs, DistributedConfig, Upstream},
     jobs::{JobArgs, JobConfig},
     live::{LiveArgs, LiveConfig},
+    observe::{ObserveArgs, ObserveConfig},
     secret::Secret,
     upkeep::{UpkeepArgs, UpkeepConfig},
 };
@@ -65,6 +67,9 @@ pub struct ServeArgs {
     /// Which services other servers run.
     #[command(flatten)]
     pub distributed: DistributedArgs,
+    /// What is told of the server, and to whom.
+    #[command(flatten)]
+    pub observe: ObserveArgs,
     /// Services to run, separated by commas; all seven when left out.
     #[arg(long, env = "FACESOCIAL_SERVICES", value_name = "LIST", value_delimiter = ',')]
     pub services: Vec<Service>,
@@ -126,6 +131,14 @@ pub enum Role {
 }
 
 impl Role {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Service(service) => service.as_str(),
+        }
+    }
+
     /// Its port in the original system.
     pub fn default_port(self) -> u16 {
         match self {
@@ -143,10 +156,7 @@ impl Role {
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gateway => f.write_str("gateway"),
-            Self::Service(service) => service.fmt(f),
-        }
+        f.write_str(self.as_str())
     }
 }
 
@@ -270,6 +280,8 @@ pub struct Config {
     pub live: LiveConfig,
     /// Which services other servers run, and what servers know each other by.
     pub distributed: DistributedConfig,
+    /// What is told of the server, and to whom.
+    pub observe: ObserveConfig,
     /// Time to finish running requests after the signal to stop.
     pub shutdown_timeout: Duration,
 }
@@ -338,6 +350,7 @@ impl TryFrom<ServeArgs> for Config {
             jobs: args.jobs.into(),
             live: args.live.into(),
             distributed,
+            observe: args.observe.try_into()?,
             shutdown_timeout: args.shutdown_timeout.into(),
         })
     }

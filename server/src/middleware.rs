@@ -18,7 +18,16 @@ use actix_web::{
 use facesocial_store::NewApiUsage;
 use tracing::Instrument;
 
-use crate::{auth::Identity, config::Role, error::ApiError, extract::RequestInfo, held::Held, state::State};
+use crate::{
+    auth::Identity,
+    config::Role,
+    error::{ApiError, Code},
+    extract::RequestInfo,
+    held::Held,
+    metrics::{Answered, OneMore},
+    state::State,
+    telemetry,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -35,33 +44,37 @@ pub async fn envelope(
     req.extensions_mut().insert(info.clone());
     let span = tracing::info_span!("request", request_id = info.id);
     let body = Held::take(&mut req);
+    let _under_way = begin(&req);
     // The request itself must not be kept here: the router needs it for itself alone.
     let answer = next.call(req).instrument(span).await.map_err(|error| ApiError::of(&error))?;
-    let mut response = as_problem(answer.map_into_boxed_body(), &info);
+    let (mut response, problem) = as_problem(answer.map_into_boxed_body(), &info);
     decorate(response.headers_mut(), &info);
-    log(&response, &info);
+    note(&response, problem, &info);
     Ok(body.until_sent(response))
 }
 
-/// An error of any kind as a problem with the request's id; other answers pass.
-fn as_problem(answer: ServiceResponse<BoxBody>, info: &RequestInfo) -> ServiceResponse {
+/// Counts the request until it is answered.
+fn begin(req: &ServiceRequest) -> Option<OneMore> {
+    let (state, role) = (req.app_data::<web::Data<State>>()?, req.app_data::<Role>()?);
+    Some(state.metrics.request_begins(*role))
+}
+
+/// An error of any kind as a problem with the request's id, and its code; other answers pass.
+fn as_problem(answer: ServiceResponse<BoxBody>, info: &RequestInfo) -> (ServiceResponse, Option<Code>) {
     let status = answer.status();
-    let problem = match answer.response().error() {
-        Some(error) => Some(ApiError::of(error).response(Some(&info.id))),
+    let error = match answer.response().error() {
+        Some(error) => Some(ApiError::of(error)),
         // The framework's own refusals come without a body.
         None if status.is_client_error() || status.is_server_error() => {
             let bare = !answer.headers().contains_key(header::CONTENT_TYPE);
-            bare.then(|| ApiError::by_status(status).response(Some(&info.id)))
+            bare.then(|| ApiError::by_status(status))
         }
         None => None,
     };
-    match problem {
-        Some(mut problem) => {
-            carry(answer.headers(), problem.headers_mut());
-            answer.into_response(problem)
-        }
-        None => answer,
-    }
+    let Some(error) = error else { return (answer, None) };
+    let mut problem = error.response(Some(&info.id));
+    carry(answer.headers(), problem.headers_mut());
+    (answer.into_response(problem), Some(error.code))
 }
 
 /// What a browser needs to show an error to its page, and what is left of a limit, hold for an error as well.
@@ -87,17 +100,22 @@ fn decorate(headers: &mut header::HeaderMap, info: &RequestInfo) {
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
 }
 
-/// One line per request, and one row: nothing of what was sent but its method and the pattern of its path.
-fn log(response: &ServiceResponse<BoxBody>, info: &RequestInfo) {
+/// Counts a request, with one line and one row: nothing of what was sent but its method and the pattern of its path.
+fn note(response: &ServiceResponse<BoxBody>, problem: Option<Code>, info: &RequestInfo) {
     let (request, status, took) = (response.request(), response.status(), info.started.elapsed());
     let route = request.match_pattern();
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    if let Some(state) = request.app_data::<web::Data<State>>() {
-        if request.method() == Method::POST
-            && let Some(role) = request.app_data::<Role>()
-            && let Some(counters) = state.counters(*role)
-        {
-            counters.add(took);
+    let state = request.app_data::<web::Data<State>>();
+    if let Some(state) = state {
+        if let Some(role) = request.app_data::<Role>() {
+            let method = request.method().as_str();
+            let (role, status) = (*role, status.as_u16());
+            state.metrics.answered(&Answered { role, route: route.as_deref(), method, status, problem, took });
+            if request.method() == Method::POST
+                && let Some(counters) = state.counters(role)
+            {
+                counters.add(took);
+            }
         }
         // Probes, and whatever else is not for somebody in particular, are no use of the API.
         if let (Some(identity), Some(route)) = (request.extensions().get::<Identity>(), &route) {
@@ -115,7 +133,11 @@ fn log(response: &ServiceResponse<BoxBody>, info: &RequestInfo) {
             });
         }
     }
+    if !state.is_none_or(|state| state.access_log) {
+        return;
+    }
     tracing::info!(
+        target: telemetry::ACCESS,
         method = request.method().as_str(),
         route = route.as_deref().unwrap_or("unmatched"),
         status = status.as_u16(),

@@ -65,8 +65,27 @@ struct Line {
     /// Requests that were admitted and not answered yet.
     admitted: usize,
     waiting: FairQueue<oneshot::Sender<Turn>>,
+    /// Requests that were turned away or sent away.
+    refused: u64,
     /// Mean seconds of a photo, without its wait.
     mean: f64,
+}
+
+/// The line as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineStatus {
+    /// Photos that may be worked on at a time.
+    pub at_once: usize,
+    /// Photos that are worked on.
+    pub busy: usize,
+    /// Photos that wait.
+    pub waiting: usize,
+    /// Requests that were admitted and not answered yet.
+    pub admitted: usize,
+    /// Requests that may be admitted at a time.
+    pub places: usize,
+    /// Requests that were turned away or sent away since the start.
+    pub refused: u64,
 }
 
 /// What a waiting photo is told.
@@ -92,7 +111,7 @@ struct Place {
 impl ComputePool {
     /// `at_once` photos at a time, `waiting` further requests in line, `per_photo` for each photo with its wait.
     pub fn new(at_once: usize, waiting: usize, per_photo: Duration) -> Self {
-        let line = Line { free: at_once, admitted: 0, waiting: FairQueue::default(), mean: 0.0 };
+        let line = Line { free: at_once, admitted: 0, waiting: FairQueue::default(), refused: 0, mean: 0.0 };
         Self(Arc::new(Shared { line: Mutex::new(line), at_once, places: at_once.saturating_add(waiting), per_photo }))
     }
 
@@ -116,6 +135,7 @@ impl ComputePool {
         let mut line = shared.line();
         if line.admitted >= shared.places {
             let room = line.admitted < shared.places.saturating_mul(LEAVING);
+            line.refused += 1;
             let Some(last) = room.then(|| line.waiting.make_room_for(client)).flatten() else {
                 return Err(shared.overloaded(&line));
             };
@@ -125,6 +145,19 @@ impl ComputePool {
         line.admitted += 1;
         let deadline = Instant::now() + time;
         Ok(Ticket { shared: Arc::clone(shared), client, deadline })
+    }
+
+    /// The line as it is now.
+    pub fn status(&self) -> LineStatus {
+        let (Shared { at_once, places, .. }, line) = (&*self.0, self.0.line());
+        LineStatus {
+            at_once: *at_once,
+            busy: at_once - line.free,
+            waiting: line.waiting.len(),
+            admitted: line.admitted,
+            places: *places,
+            refused: line.refused,
+        }
     }
 }
 
@@ -238,6 +271,8 @@ mod tests {
         let pool = ComputePool::new(1, 1, LONG);
         let (first, _second) = (pool.admit(1).unwrap_or_else(|e| panic!("{e:?}")), pool.admit(1).ok().unwrap());
         let refused = pool.admit(1).err().unwrap();
+        let LineStatus { admitted, places, refused: turned_away, .. } = pool.status();
+        assert_eq!((admitted, places, turned_away), (2, 2, 1));
         assert_eq!((refused.code, refused.retry_after), (Code::Overloaded, Some(1)));
         drop(first);
         assert!(pool.admit(1).is_ok());

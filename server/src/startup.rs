@@ -8,8 +8,9 @@ use std::{
 };
 
 use actix_web::{
-    App, HttpResponse, HttpServer,
+    App, HttpRequest, HttpResponse, HttpServer,
     dev::ServerHandle,
+    http::header,
     middleware::{Condition, from_fn},
     web,
 };
@@ -28,7 +29,9 @@ use crate::{
     error::{ApiError, ApiResult, Code},
     gateway, internal,
     jobs::Upkeep,
+    metrics,
     middleware::{access, cors, envelope, rate::Limiter},
+    recorder,
     routing::get,
     services,
     state::{Loaded, State},
@@ -49,6 +52,8 @@ pub struct Application {
     config: Config,
     listeners: Vec<(Role, TcpListener)>,
     addresses: Vec<(Role, SocketAddr)>,
+    /// Where the figures are open.
+    metrics: Option<TcpListener>,
     state: web::Data<State>,
     stop: Stopper,
 }
@@ -86,13 +91,19 @@ impl Application {
             listeners.push((*role, listener));
         }
         let addresses = listeners.iter().map(|(role, l)| Ok((*role, l.local_addr()?))).collect::<io::Result<_>>()?;
+        let metrics = config.observe.metrics_listen.map(bind_metrics).transpose()?;
         let state = web::Data::new(with_upstreams(State::new(&config, cache), &config)?);
-        Ok(Self { config, listeners, addresses, state, stop: Stopper::default() })
+        Ok(Self { config, listeners, addresses, metrics, state, stop: Stopper::default() })
     }
 
     /// Who listens where; the ports that the system chose where port 0 was asked for.
     pub fn addresses(&self) -> &[(Role, SocketAddr)] {
         &self.addresses
+    }
+
+    /// Where the figures are open; `None` if nowhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr().ok()
     }
 
     /// Stops the server from another task.
@@ -107,11 +118,15 @@ impl Application {
     /// The networks cannot be loaded or run; the database is damaged, in use by another server or of another version; the
     /// system refuses a listener.
     pub async fn run_until_stopped(self) -> anyhow::Result<()> {
-        let Self { config, listeners, addresses, state, stop } = self;
-        let servers = listeners
+        let Self { config, listeners, addresses, metrics, state, stop } = self;
+        let mut servers = listeners
             .into_iter()
             .map(|(role, listener)| server(role, listener, &config, state.clone()))
             .collect::<io::Result<Vec<_>>>()?;
+        if let Some(listener) = metrics {
+            tracing::info!(service = "metrics", address = %listener.local_addr()?, "listening");
+            servers.push(metrics_server(listener, state.clone())?);
+        }
         let handles: Vec<ServerHandle> = servers.iter().map(actix_web::dev::Server::handle).collect();
         for (role, address) in addresses {
             tracing::info!(service = %role, %address, "listening");
@@ -121,7 +136,7 @@ impl Application {
         let upkeep = has_store.then(|| Upkeep::start(&state, &config.upkeep));
         let running = try_join_all(servers);
         tokio::pin!(running);
-        let recording = usage::keep(&state);
+        let recording = futures_util::future::join(usage::keep(&state), recorder::keep(&state));
         tokio::pin!(recording);
         let opening = async { if has_store { open(&config, &state).await } else { Ok(()) } };
         let starting = async { tokio::try_join!(load(config.clone(), state.clone()), opening) };
@@ -135,7 +150,7 @@ impl Application {
                     Ok(_) => { loaded = true; tracing::info!("ready") }
                     Err(error) => { outcome = Err(error); break }
                 },
-                () = &mut recording => {}
+                _ = &mut recording => {}
                 () = stop.0.notified() => break,
                 signal = signal() => { tracing::info!(signal = signal?, "stopping"); break }
             }
@@ -149,6 +164,7 @@ impl Application {
         }
         if let Ok(store) = state.store() {
             usage::flush(&state).await;
+            recorder::record(&state).await;
             store.close().await;
         }
         ended?;
@@ -281,9 +297,52 @@ fn server(
     Ok(server.run())
 }
 
+/// Binds the address on which the figures are open.
+fn bind_metrics(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "the figures are open to whoever reaches this address; 127.0.0.1 keeps them on this machine, --metrics-token-file \
+             guards them on the other listeners"
+        );
+    }
+    TcpListener::bind(address).with_context(|| {
+        format!("metrics cannot listen on {address}; choose another address with --metrics-listen HOST:PORT")
+    })
+}
+
+/// Answers the figures, and nothing else.
+fn metrics_server(listener: TcpListener, state: web::Data<State>) -> io::Result<actix_web::dev::Server> {
+    // A page that somebody looks at must not read them under a name of its own that leads here.
+    let local = listener.local_addr()?.ip().is_loopback();
+    let app = move || {
+        App::new()
+            .app_data(state.clone())
+            .wrap(from_fn(envelope))
+            .service(get("/healthz", healthz))
+            .service(get(metrics::access::PATH, move |req: HttpRequest, state: web::Data<State>| async move {
+                let host = req.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
+                if local && host.is_some_and(|host| !access::is_here(host)) {
+                    let detail = "the figures are answered under localhost or an address alone";
+                    return Err(ApiError::new(Code::Forbidden, detail));
+                }
+                metrics::api::open(state).await
+            }))
+            .default_service(web::to(|| async {
+                Err::<HttpResponse, _>(ApiError::new(
+                    Code::NotFound,
+                    "this address answers /metrics and /healthz alone",
+                ))
+            }))
+    };
+    let server = HttpServer::new(app).workers(WORKERS).disable_signals().shutdown_timeout(1).listen(listener)?;
+    Ok(server.run())
+}
+
 /// Everything that the listener for `role` answers to this audience.
 pub fn routes(role: Role, enabled: &[Service], audience: Audience, cfg: &mut web::ServiceConfig) {
     cfg.service(get("/healthz", healthz)).service(get("/readyz", readyz));
+    cfg.service(get(metrics::access::PATH, metrics::api::metrics));
     if audience != Audience::Clients && matches!(role, Role::Service(_)) {
         internal::configure(cfg);
     }

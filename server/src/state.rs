@@ -11,7 +11,7 @@ use std::{
 
 use facesocial_cache::Cache;
 use facesocial_imaging::Photo;
-use facesocial_pipeline::{Caller, DetectOptions, LoadOptions, Outage, Pipeline, ServiceStatus, on_pool};
+use facesocial_pipeline::{Caller, DetectOptions, LoadOptions, Outage, Pipeline, ServiceStatus, Watch, on_pool};
 use facesocial_store::Store;
 use facesocial_types::{Detector, Service};
 use facesocial_upstream::{ReplicaReport, Upstreams};
@@ -25,7 +25,8 @@ use crate::{
     extract::Upload,
     jobs::JobQueue,
     live::Places,
-    pool::ComputePool,
+    metrics::{Metrics, access::ScrapeToken, process::CpuShare, size::LastSize},
+    pool::{ComputePool, LineStatus},
     usage::Usage,
 };
 
@@ -164,6 +165,18 @@ pub struct State {
     pub usage: Usage,
     /// The places for live connections.
     pub live: Places,
+    /// Who listens here; the first one tells what belongs to no service.
+    pub roles: Vec<Role>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What the database held when it was looked up last.
+    pub size: LastSize,
+    /// The processor's share that the process takes.
+    pub cpu: CpuShare,
+    /// What opens the figures beside the permission for it.
+    pub scrape_token: Option<ScrapeToken>,
+    /// Whether each request is one line of the log.
+    pub access_log: bool,
     loaded: OnceLock<Arc<Loaded>>,
     store: OnceLock<Arc<dyn Store>>,
     cache: Arc<dyn Cache>,
@@ -192,6 +205,12 @@ impl State {
             jobs: JobQueue::new(config),
             usage: Usage::default(),
             live: Places::new(config.live),
+            roles: config.listeners.iter().map(|(role, _)| *role).collect(),
+            metrics: Arc::default(),
+            size: LastSize::default(),
+            cpu: CpuShare::default(),
+            scrape_token: config.observe.metrics_token.as_ref().map(ScrapeToken::new),
+            access_log: config.observe.access_log,
             loaded: OnceLock::new(),
             store: OnceLock::new(),
             cache,
@@ -221,8 +240,9 @@ impl State {
 
     /// Opens the server for requests.
     pub fn set_loaded(&self, loaded: Loaded) {
+        let pipeline = loaded.pipeline.watched_by(Arc::clone(&self.metrics) as Arc<dyn Watch>);
         // A second call would be a second start-up, which does not happen; the first networks stay.
-        let _ = self.loaded.set(Arc::new(loaded));
+        let _ = self.loaded.set(Arc::new(Loaded { pipeline, ..loaded }));
     }
 
     /// Opens the server for requests that need the store.
@@ -268,6 +288,16 @@ impl State {
         self.loaded()
     }
 
+    /// The line in front of the networks.
+    pub fn line(&self) -> LineStatus {
+        self.pool.status()
+    }
+
+    /// Bytes that uploads hold, and that they may hold.
+    pub fn upload_memory(&self) -> (usize, usize) {
+        (self.memory.used.load(Ordering::Relaxed), self.memory.limit)
+    }
+
     /// Memory for one upload; grows as the upload arrives.
     pub fn reserve(&self) -> Reservation {
         Reservation { memory: Arc::clone(&self.memory), bytes: 0 }
@@ -276,6 +306,10 @@ impl State {
     /// The counters of the listener for `role`.
     pub fn counters(&self, role: Role) -> Option<&Counters> {
         self.counters.get(&role.to_string())
+    }
+
+    fn timed(&self) -> Timed {
+        Timed { asked: Instant::now(), metrics: Arc::clone(&self.metrics) }
     }
 
     /// Decodes one upload and lets `work` answer for it, when it is the client's turn.
@@ -289,7 +323,12 @@ impl State {
     ) -> ApiResult<T> {
         let loaded = Arc::clone(self.loaded()?);
         let limits = self.limits.clone();
-        let job = move |caller| work(&loaded.on_behalf_of(caller), &on_pool(|| upload.decode(&limits))?);
+        let timed = self.timed();
+        let job = move |caller| {
+            timed.begun();
+            let photo = timed.decoding(|| on_pool(|| upload.decode(&limits)))?;
+            work(&loaded.on_behalf_of(caller), &photo)
+        };
         self.pool.admit(1)?.run(job).await
     }
 
@@ -325,8 +364,10 @@ impl State {
         let loaded = Arc::clone(self.loaded()?);
         let limits = self.limits.clone();
         let [a, b] = uploads;
+        let timed = self.timed();
         let job = move |caller| {
-            let (a, b) = on_pool(|| rayon::join(|| a.decode(&limits), || b.decode(&limits)));
+            timed.begun();
+            let (a, b) = timed.decoding(|| on_pool(|| rayon::join(|| a.decode(&limits), || b.decode(&limits))));
             work(&loaded.on_behalf_of(caller), [a?, b?])
         };
         self.pool.admit(2)?.run(job).await
@@ -348,11 +389,36 @@ impl State {
         let jobs = uploads.into_iter().enumerate().map(|(index, upload)| {
             let (loaded, limits, work) = (Arc::clone(&loaded), self.limits.clone(), Arc::clone(&work));
             let filename = upload.filename().map(str::to_owned);
-            let job = move |caller| work(&loaded.on_behalf_of(caller), &on_pool(|| upload.decode(&limits))?);
+            let timed = self.timed();
+            let job = move |caller| {
+                timed.begun();
+                let photo = timed.decoding(|| on_pool(|| upload.decode(&limits)))?;
+                work(&loaded.on_behalf_of(caller), &photo)
+            };
             let answer = ticket.run(job);
             async move { Item { index, filename, answer: answer.await } }
         });
         Ok(stream::iter(jobs).buffered(concurrent.clamp(1, self.limits.at_once)).collect().await)
+    }
+}
+
+/// The time of one photo's work, from when it was asked for.
+struct Timed {
+    asked: Instant,
+    metrics: Arc<Metrics>,
+}
+
+impl Timed {
+    /// Its turn has come.
+    fn begun(&self) {
+        self.metrics.stage("line", self.asked.elapsed());
+    }
+
+    fn decoding<R>(&self, decode: impl FnOnce() -> R) -> R {
+        let started = Instant::now();
+        let decoded = decode();
+        self.metrics.stage("decode", started.elapsed());
+        decoded
     }
 }
 

@@ -13,8 +13,8 @@ use std::{
 
 use facesocial::{
     config::{
-        AccessConfig, Config, DistributedConfig, JobConfig, Keeping, Limits, LiveConfig, Role, Secret, StoreConfig,
-        UpkeepConfig,
+        AccessConfig, Config, DistributedConfig, JobConfig, Keeping, Limits, LiveConfig, ObserveConfig, Role, Secret,
+        StoreConfig, UpkeepConfig,
     },
     engine_args::MemoryArgs,
     networks::NetworkArgs,
@@ -34,6 +34,8 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 /// A running server.
 pub struct TestApp {
     addresses: Vec<(Role, SocketAddr)>,
+    /// Where the figures are open, if they are.
+    pub metrics: Option<SocketAddr>,
     pub stopper: Stopper,
 }
 
@@ -89,6 +91,7 @@ pub fn config() -> Config {
         // The tests of one server come from one address.
         live: LiveConfig { connections_each: 32, ..LiveConfig::default() },
         distributed: DistributedConfig::default(),
+        observe: ObserveConfig::default(),
         shutdown_timeout: Duration::from_secs(30),
     }
 }
@@ -170,11 +173,11 @@ pub fn config_with(networks: &[&str], services: &[Service]) -> (tempfile::TempDi
 pub fn spawn_app(config: Config) -> TestApp {
     let application = Application::build(config).unwrap();
     let addresses = application.addresses().to_vec();
-    let stopper = application.stopper();
+    let (metrics, stopper) = (application.metrics_address(), application.stopper());
     std::thread::spawn(|| {
         tokio::runtime::Runtime::new().unwrap().block_on(application.run_until_stopped()).unwrap();
     });
-    TestApp { addresses, stopper }
+    TestApp { addresses, metrics, stopper }
 }
 
 impl TestApp {

@@ -12,6 +12,7 @@ mod helpers;
 mod jobs;
 mod live;
 mod load;
+mod metrics;
 mod models;
 mod operation;
 mod services;

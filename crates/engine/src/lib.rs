@@ -34,7 +34,7 @@ use std::{
 
 pub use age_gender::{AgeGender, AgeGenderEstimate, PendingEstimates};
 pub use authenticity::{Authenticity, AuthenticityKind};
-pub use batch::{BATCH_SIZES, BatchLimits, BatchStats, Batcher, FairQueue, Pending};
+pub use batch::{BATCH_SIZES, BatchLimits, BatchStats, Batcher, FairQueue, Pending, TIME_CLASSES, Times};
 pub use caller::{Caller, ClientId};
 pub use cascade::Look;
 pub use detectors::{InputSide, Letterboxed};
@@ -239,6 +239,11 @@ impl Engine {
     /// [`EngineError::Budget`] if it would be too little for one item.
     pub fn set_budget(&self, service: Service, bytes: usize) -> Result<()> {
         self.registry.set_budget(service, bytes)
+    }
+
+    /// Whether the networks run on the processor, and not on a card.
+    pub fn runs_on_cpu(&self) -> bool {
+        self.executor.device().is_cpu()
     }
 
     /// Whether the device answers; a network or an item that fails says nothing against it.

@@ -102,6 +102,8 @@ struct Resident<M: Task> {
     loaded: AtomicBool,
     pinned: AtomicBool,
     loads: AtomicU64,
+    /// Microseconds of the last load.
+    load_time: AtomicU64,
     /// Milliseconds from `began` to the last use, and one more; 0: never.
     last_used: AtomicU64,
 }
@@ -125,6 +127,7 @@ impl<M: Task> Network<M> {
             loaded: AtomicBool::new(false),
             pinned: AtomicBool::new(false),
             loads: AtomicU64::new(0),
+            load_time: AtomicU64::new(0),
             last_used: AtomicU64::new(0),
         });
         let (owned, device) = (Arc::clone(&resident), Arc::clone(executor));
@@ -221,6 +224,7 @@ impl<M: Task> Present<M> {
     /// error: one photo must not end the process.
     fn run<R: Send>(&self, caller: &Caller, f: impl FnOnce(&M) -> facesocial_models::Result<R> + Send) -> Result<R> {
         caller.check()?;
+        let asked = Instant::now();
         let _slot = self.executor.slot()?;
         caller.check()?;
         let started = Instant::now();
@@ -228,7 +232,7 @@ impl<M: Task> Present<M> {
             let model = self.resident.model()?;
             guarded(self.resident.name, || f(&model))
         });
-        self.batcher.ran_alone(answer.is_err(), started.elapsed());
+        self.batcher.ran_alone(answer.is_err(), started - asked, started.elapsed());
         self.executor.note(std::iter::once(answer.as_ref().err()));
         answer
     }
@@ -264,7 +268,10 @@ impl<M: Task> Resident<M> {
 
     fn read(&self) -> Result<Arc<M>> {
         let load = || {
+            let begun = Instant::now();
             let model = Arc::new((self.recipe.load)()?);
+            let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.load_time.store(took, Ordering::Relaxed);
             self.loads.fetch_add(1, Ordering::Relaxed);
             self.loaded.store(true, Ordering::Relaxed);
             Ok(model)
@@ -338,12 +345,14 @@ impl<M: Task> Managed for Present<M> {
 
     fn report(&self) -> NetworkReport {
         let resident = &self.resident;
+        let loads = resident.loads.load(Ordering::Relaxed);
         NetworkReport {
             id: resident.recipe.id.clone(),
             services: resident.recipe.services.clone(),
             loaded: self.loaded(),
             pinned: self.pinned(),
-            loads: resident.loads.load(Ordering::Relaxed),
+            loads,
+            load_time: (loads > 0).then(|| Duration::from_micros(resident.load_time.load(Ordering::Relaxed))),
             idle: resident.last_used().map(|used| used.elapsed()),
             footprint: resident.footprint(),
             batches: self.stats(),

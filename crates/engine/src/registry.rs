@@ -27,6 +27,8 @@ pub struct NetworkReport {
     pub pinned: bool,
     /// Times that it was loaded.
     pub loads: u64,
+    /// Time that the last load took; `None` if it never was loaded.
+    pub load_time: Option<Duration>,
     /// Time since it was used last; `None` if it never was.
     pub idle: Option<Duration>,
     /// Bytes that it needs.

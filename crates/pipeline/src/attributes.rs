@@ -12,13 +12,15 @@ pub(crate) fn begin(call: Call<'_>, image: &RgbImage, faces: &[Face]) -> Begun<P
     let network = &call.engine.age_gender;
     let side = network.side();
     let crop = |face: &Face| imaging::crop_resize(image, &network.area(&face.bbox), side, side, [0; 3], Sampling::Area);
-    Begun::new(whole(faces, crop), |crops| network.submit(call.caller, crops))
+    Begun::new(whole(call, faces, crop), |crops| network.submit(call.caller, crops))
 }
 
 /// One answer per face, in order.
 pub(crate) fn finish(call: Call<'_>, begun: Begun<PendingEstimates>, faces: &[Face]) -> Vec<Outcome<GenderAge>> {
     match call.engine.age_gender.id() {
-        Ok(model) => begun.finish(PendingEstimates::wait, |_, estimate| Outcome::Done(answer(model, &estimate))),
+        Ok(model) => {
+            begun.finish(call.watch, PendingEstimates::wait, |_, estimate| Outcome::Done(answer(model, &estimate)))
+        }
         Err(error) => faces.iter().map(|_| failed(&error)).collect(),
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn begin(call: Call<'_>, image: &RgbImage, faces: &[Face]) -> Begun<P
         let area = kind.area(&face.bbox, image.width(), image.height());
         imaging::crop_resize(image, &area, side, side, [0; 3], sampling)
     };
-    Begun::new(whole(faces, crop), |crops| network.submit(call.caller, crops))
+    Begun::new(whole(call, faces, crop), |crops| network.submit(call.caller, crops))
 }
 
 /// One answer per face, in order.
@@ -59,7 +59,7 @@ pub(crate) fn finish(call: Call<'_>, begun: Begun<Pending<f32>>, faces: &[Face])
         AuthenticityKind::EfficientNetLite => EFFICIENTNET_LITE,
         AuthenticityKind::ViT => VIT,
     };
-    begun.finish(Pending::wait, |index, raw| {
+    begun.finish(call.watch, Pending::wait, |index, raw| {
         let score = calibration.probability(raw);
         let decision = calibration.decide(score, faces[index].bbox.height);
         Outcome::Done(Deepfake { model: model.clone(), score, decision })

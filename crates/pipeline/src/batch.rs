@@ -1,9 +1,13 @@
 //! One analysis over all faces of a photo: crops handed to a network's line, answers put back in the order of the faces.
 
+use std::time::Instant;
+
 use facesocial_engine::{Caller, Engine, EngineError, on_pool};
 use facesocial_types::{Face, Outcome};
 use image::RgbImage;
 use rayon::prelude::*;
+
+use crate::watch::{Stage, Watch};
 
 /// Sentence for a face that cannot be aligned.
 pub(crate) const NO_LANDMARKS: &str = "no landmarks were found on this face, so it cannot be aligned";
@@ -13,11 +17,25 @@ pub(crate) const NO_LANDMARKS: &str = "no landmarks were found on this face, so 
 pub(crate) struct Call<'a> {
     pub engine: &'a Engine,
     pub caller: &'a Caller,
+    /// Who is told how long it takes.
+    pub watch: Option<&'a dyn Watch>,
+}
+
+impl Call<'_> {
+    /// Does `work` and tells how long it took.
+    pub fn timed<R>(self, stage: Stage, work: impl FnOnce() -> R) -> R {
+        let started = Instant::now();
+        let done = work();
+        if let Some(watch) = self.watch {
+            watch.stage(stage, started.elapsed());
+        }
+        done
+    }
 }
 
 /// Cuts a crop for each face that has one, side by side.
-pub(crate) fn cut<T: Send>(faces: &[Face], crop: impl Fn(&Face) -> Option<T> + Sync) -> Vec<Option<T>> {
-    on_pool(|| faces.par_iter().map(&crop).collect())
+pub(crate) fn cut<T: Send>(call: Call<'_>, faces: &[Face], crop: impl Fn(&Face) -> Option<T> + Sync) -> Vec<Option<T>> {
+    call.timed(Stage::Align, || on_pool(|| faces.par_iter().map(&crop).collect()))
 }
 
 /// An analysis whose crops are in the line.
@@ -36,9 +54,11 @@ impl<P> Begun<P> {
         Self { present, pending }
     }
 
-    /// Waits for the answers, and gives one outcome per face; `answer` is given each face's place.
+    /// Waits for the answers, and gives one outcome per face; `answer` is given each face's place. `watch` is told the time
+    /// that follows the wait.
     pub fn finish<T, U>(
         self,
+        watch: Option<&dyn Watch>,
         wait: impl FnOnce(P) -> Vec<Result<T, EngineError>>,
         answer: impl Fn(usize, T) -> Outcome<U>,
     ) -> Vec<Outcome<U>> {
@@ -46,19 +66,24 @@ impl<P> Begun<P> {
             Ok(pending) => pending.map(wait).unwrap_or_default(),
             Err(error) => return self.present.iter().map(|_| failed(&error)).collect(),
         };
+        let started = Instant::now();
         let mut answers = answers.into_iter();
         let of = |(index, present): (usize, bool)| match present.then(|| answers.next()).flatten() {
             Some(Ok(value)) => answer(index, value),
             Some(Err(error)) => failed(&error),
             None => Outcome::Error { reason: NO_LANDMARKS.to_owned() },
         };
-        self.present.into_iter().enumerate().map(of).collect()
+        let outcomes = self.present.into_iter().enumerate().map(of).collect();
+        if let Some(watch) = watch {
+            watch.stage(Stage::Post, started.elapsed());
+        }
+        outcomes
     }
 }
 
 /// An upright crop of each face by `crop`, which every face has.
-pub(crate) fn whole(faces: &[Face], crop: impl Fn(&Face) -> RgbImage + Sync) -> Vec<Option<RgbImage>> {
-    cut(faces, |face| Some(crop(face)))
+pub(crate) fn whole(call: Call<'_>, faces: &[Face], crop: impl Fn(&Face) -> RgbImage + Sync) -> Vec<Option<RgbImage>> {
+    cut(call, faces, |face| Some(crop(face)))
 }
 
 /// An engine's failure as the answer about a face.
@@ -82,7 +107,7 @@ mod tests {
         let wait = |crops: Vec<i32>| {
             crops.into_iter().map(|c| if c == 20 { Err(EngineError::Expired) } else { Ok(c) }).collect()
         };
-        let outcomes = begun.finish(wait, |index, value| Outcome::Done((index, value)));
+        let outcomes = begun.finish(None, wait, |index, value| Outcome::Done((index, value)));
         assert_eq!(outcomes[0], Outcome::Done((0, 10)));
         assert_eq!(outcomes[1], Outcome::Error { reason: NO_LANDMARKS.to_owned() });
         assert_eq!(outcomes[2], Outcome::Error { reason: EngineError::Expired.to_string() });
@@ -93,9 +118,9 @@ mod tests {
     fn without_weights_every_face_is_told_so_and_without_crops_nothing_is_asked() {
         let absent = EngineError::Absent { network: "x", reason: "pull it".to_owned() };
         let begun = Begun::<()>::new(vec![Some(1), None], |_| Err(absent));
-        let outcomes = begun.finish(|()| Vec::<Result<i32, _>>::new(), |_, value| Outcome::Done(value));
+        let outcomes = begun.finish(None, |()| Vec::<Result<i32, _>>::new(), |_, value| Outcome::Done(value));
         assert!(outcomes.iter().all(|o| *o == Outcome::Unavailable { reason: "pull it".to_owned() }));
         let none = Begun::<()>::new(vec![None::<i32>], |_| panic!("nothing to ask"));
-        assert_eq!(none.finish(|()| Vec::<Result<i32, _>>::new(), |_, v| Outcome::Done(v)).len(), 1);
+        assert_eq!(none.finish(None, |()| Vec::<Result<i32, _>>::new(), |_, v| Outcome::Done(v)).len(), 1);
     }
 }

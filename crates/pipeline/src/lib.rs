@@ -14,6 +14,7 @@ mod recognition;
 mod single_shot;
 mod threshold;
 pub mod track;
+mod watch;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -22,7 +23,7 @@ pub use error::{PipelineError, Result};
 pub use facesocial_engine::{
     BATCH_SIZES, BatchLimits, BatchStats, Budgets, Caller, Candidate, Choice, ClientId, DeviceChoice, EngineError,
     EngineSettings, Ensemble, FairQueue, Folders, Footprint, MB, Meter, NetworkReport, Outage, Remote, Selection,
-    WireError, candidates, on_pool, plan,
+    TIME_CLASSES, Times, WireError, candidates, on_pool, plan,
 };
 use facesocial_engine::{Engine, EngineOptions};
 use facesocial_types::{
@@ -31,6 +32,7 @@ use facesocial_types::{
 };
 use image::RgbImage;
 pub use threshold::{FarTarget, Thresholds};
+pub use watch::{Stage, Watch};
 
 /// Where the weights are and what they are loaded for.
 #[derive(Debug, Clone)]
@@ -103,6 +105,7 @@ pub struct Pipeline {
     engine: Arc<Engine>,
     thresholds: Option<Thresholds>,
     caller: Caller,
+    watch: Option<Arc<dyn Watch>>,
 }
 
 impl Pipeline {
@@ -119,13 +122,19 @@ impl Pipeline {
         let members = engine.members.iter().map(|m| Ok((m.network.id()?.name().to_owned(), m.weight)));
         let members = members.collect::<facesocial_engine::Result<Vec<_>>>().unwrap_or_default();
         let thresholds = thresholds.or_else(|| Thresholds::measured(&members));
-        Ok(Self { engine: Arc::new(engine), thresholds, caller: Caller::alone() })
+        Ok(Self { engine: Arc::new(engine), thresholds, caller: Caller::alone(), watch: None })
     }
 
     /// The same networks on behalf of one request: it takes turns with others, and is not worked on when nobody waits.
     #[must_use]
     pub fn on_behalf_of(&self, caller: Caller) -> Self {
         Self { caller, ..self.clone() }
+    }
+
+    /// The same networks, whose use `watch` is told.
+    #[must_use]
+    pub fn watched_by(&self, watch: Arc<dyn Watch>) -> Self {
+        Self { watch: Some(watch), ..self.clone() }
     }
 
     /// Whose request is worked on.
@@ -139,7 +148,7 @@ impl Pipeline {
     }
 
     fn call(&self) -> Call<'_> {
-        Call { engine: &self.engine, caller: &self.caller }
+        Call { engine: &self.engine, caller: &self.caller, watch: self.watch.as_deref() }
     }
 
     /// Loads every network and runs it once.
@@ -156,7 +165,17 @@ impl Pipeline {
     /// # Errors
     /// [`PipelineError::Unavailable`] if the detector has no weights; a network fails, or cannot be asked.
     pub fn detect(&self, image: &RgbImage, options: &DetectOptions) -> Result<Detection> {
-        detect::find(self.call(), image, options)
+        let call = self.call();
+        let found = call.timed(Stage::Detect, || detect::find(call, image, options));
+        if let Some(watch) = call.watch {
+            let scores = |found: &Detection| found.faces.iter().map(|face| face.score).collect::<Vec<f32>>();
+            watch.searched(
+                options.detector,
+                self.searching(options.detector),
+                found.as_ref().ok().map(scores).as_deref(),
+            );
+        }
+        found
     }
 
     /// Finds faces and says what is wanted of each.
@@ -173,7 +192,8 @@ impl Pipeline {
     /// # Errors
     /// MTCNN has no weights or fails.
     pub fn faces_at(&self, image: &RgbImage, boxes: &[BBox]) -> Result<Detection> {
-        detect::at(self.call(), image, boxes)
+        let call = self.call();
+        call.timed(Stage::Detect, || detect::at(call, image, boxes))
     }
 
     /// Says what is wanted of faces found before. The analyses run side by side, each over all faces at once: while the
@@ -187,7 +207,8 @@ impl Pipeline {
         let deepfake = wants(Analyzer::Deepfake).then(|| authenticity::begin(call, image, &faces));
         let antispoof = wants(Analyzer::Antispoof).then(|| liveness::begin(call, image, &faces));
         let gender_age = wants(Analyzer::GenderAge).then(|| attributes::begin(call, image, &faces));
-        let quality = wants(Analyzer::Quality).then(|| on_pool(|| quality::assess(image, &faces)));
+        let quality =
+            wants(Analyzer::Quality).then(|| call.timed(Stage::Quality, || on_pool(|| quality::assess(image, &faces))));
         let gender_age = gender_age.map(|begun| attributes::finish(call, begun, &faces));
         let antispoof = antispoof.map(|begun| liveness::finish(call, begun, &faces));
         let deepfake = deepfake.map(|begun| authenticity::finish(call, begun, &faces));
@@ -211,7 +232,10 @@ impl Pipeline {
                 gender_age: gender_age.next(),
                 deepfake: deepfake.next(),
             })
-            .collect();
+            .collect::<Vec<_>>();
+        if let Some(watch) = call.watch {
+            watch.analysed(analyzers, &faces);
+        }
         Analysis { width: image.width(), height: image.height(), detector, faces }
     }
 
@@ -225,12 +249,16 @@ impl Pipeline {
         let similarity = embedding_a.cosine(&embedding_b)?;
         let no_threshold = || PipelineError::NoThreshold { model: embedding_a.model().clone(), far: far.rate() };
         let threshold = self.threshold(far).ok_or_else(no_threshold)?;
+        let same_person = similarity >= threshold;
+        if let Some(watch) = &self.watch {
+            watch.compared(same_person);
+        }
         Ok(Comparison {
             model: embedding_a.model().clone(),
             similarity,
             threshold,
             far: far.rate(),
-            same_person: similarity >= threshold,
+            same_person,
             faces: [face_a, face_b],
         })
     }
@@ -299,6 +327,17 @@ impl Pipeline {
             Service::Deepfake => id(engine.authenticity.id()),
         };
         Service::ALL.iter().map(|&service| ServiceStatus { service, model: model(service) }).collect()
+    }
+
+    /// The services whose networks `detector` consists of here.
+    fn searching(&self, detector: Detector) -> &'static [Service] {
+        match detector {
+            Detector::Auto if self.engine.yolo.id().is_ok() => &[Service::Mediapipe, Service::Yolo, Service::Mtcnn],
+            Detector::Auto => &[Service::Mediapipe, Service::Mtcnn],
+            Detector::Mediapipe | Detector::MediapipeShort | Detector::MediapipeFull => &[Service::Mediapipe],
+            Detector::Yolo => &[Service::Yolo],
+            Detector::Mtcnn => &[Service::Mtcnn],
+        }
     }
 
     fn largest_embedded(&self, image: &RgbImage, index: usize) -> Result<(Face, Embedding)> {

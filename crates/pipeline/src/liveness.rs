@@ -30,7 +30,7 @@ pub(crate) fn begin(call: Call<'_>, image: &RgbImage, faces: &[Face]) -> Begun<P
         let area = kind.area(&face.bbox, image.width(), image.height());
         imaging::crop_resize(image, &area, kind.side, kind.side, [0; 3], sampling)
     };
-    let crops = cut(faces, |face| Some(spec.crops.iter().map(|kind| crop(face, kind)).collect::<Vec<_>>()));
+    let crops = cut(call, faces, |face| Some(spec.crops.iter().map(|kind| crop(face, kind)).collect::<Vec<_>>()));
     Begun::new(crops, |crops| network.submit(call.caller, crops))
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn finish(call: Call<'_>, begun: Begun<Pending<f32>>, faces: &[Face])
         (Ok(model), Ok(spec)) => (model, spec),
         (Err(error), _) | (_, Err(error)) => return faces.iter().map(|_| failed(&error)).collect(),
     };
-    begun.finish(Pending::wait, |index, raw| {
+    begun.finish(call.watch, Pending::wait, |index, raw| {
         // Networks other than the tree are trained to give a probability; what it is worth on the photos of a place must be
         // measured there.
         let score = if spec.tree { probability_live(raw) } else { raw };

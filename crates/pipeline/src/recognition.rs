@@ -51,7 +51,7 @@ pub(crate) type PendingMembers = Vec<PendingEmbeddings>;
 /// Cuts the crops and hands them to every member.
 pub(crate) fn begin(call: Call<'_>, image: &RgbImage, faces: &[Face]) -> Begun<PendingMembers> {
     match crop_kinds(call.engine) {
-        Ok(kinds) => Begun::new(cut(faces, |f| Crops::of(image, f, &kinds)), |crops| submit(call, &crops)),
+        Ok(kinds) => Begun::new(cut(call, faces, |f| Crops::of(image, f, &kinds)), |crops| submit(call, &crops)),
         Err(error) => Begun::new(vec![Some(()); faces.len()], |_| Err(error)),
     }
 }
@@ -59,6 +59,7 @@ pub(crate) fn begin(call: Call<'_>, image: &RgbImage, faces: &[Face]) -> Begun<P
 /// One embedding per face, in order.
 pub(crate) fn finish(call: Call<'_>, begun: Begun<PendingMembers>) -> Vec<Outcome<Recognition>> {
     begun.finish(
+        call.watch,
         |pending| members(call.engine, pending),
         |_, members| match members.and_then(|members| fuse(call.engine, &members)) {
             Ok(embedding) => Outcome::Done(Recognition { embedding }),

@@ -218,6 +218,8 @@ pub trait Operations: Send + Sync {
     async fn sweep(&self, retention: &Retention, now: OffsetDateTime) -> Result<Swept>;
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
+    /// The connections of this process, without asking the database.
+    fn pool(&self) -> PoolStatus;
     /// State of the database.
     async fn status(&self) -> Result<StoreStatus>;
     /// Looks for damage: the database's own check, foreign keys, vectors of the wrong length, the search's agreement with

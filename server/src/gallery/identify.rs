@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use facesocial_store::{Collection, Match, SearchQuery, Store};
+use facesocial_store::{Collection, Match, SearchQuery};
 use facesocial_types::{Embedding, ModelId};
 
 use super::{
@@ -16,6 +16,7 @@ use crate::{
     cached::Caching,
     error::{ApiError, ApiResult},
     extract::{Fields, PhotoRequest},
+    metrics::Compared,
     state::State,
 };
 
@@ -112,7 +113,7 @@ pub async fn identify<P: Permission>(
     request: PhotoRequest,
     caching: Caching,
 ) -> ApiResult<Identified> {
-    let (state, store) = (&ask.state, ask.store()?);
+    let state = &ask.state;
     let model = running_model(state)?;
     let threshold = options.threshold(state, &model)?;
     let PhotoRequest { image, image_hash, .. } = request;
@@ -123,7 +124,7 @@ pub async fn identify<P: Permission>(
     for probe in found.faces {
         let matches = match probe.embedding() {
             Ok(embedding) => {
-                let result = find_matches(&**store, collection, options, threshold, embedding).await?;
+                let result = find_matches(state, collection, options, threshold, embedding).await?;
                 searched = result.1;
                 Ok(result.0)
             }
@@ -140,7 +141,7 @@ pub async fn identify<P: Permission>(
 /// # Errors
 /// The collection has faces, and none by this network; the store does not answer.
 pub async fn find_matches(
-    store: &dyn Store,
+    state: &State,
     collection: &Collection,
     options: &SearchOptions,
     threshold: f32,
@@ -154,11 +155,14 @@ pub async fn find_matches(
         groups: options.groups.clone(),
         person: None,
     };
-    let found = store.search(&query).await?;
+    let started = Instant::now();
+    let found = state.store()?.search(&query).await?;
+    state.metrics.gallery_searched(started.elapsed());
     // Nobody in sight is one thing, nothing to look at another.
     if found.searched == 0 && collection.faces > 0 {
         return Err(mismatch("", embedding.model()));
     }
+    state.metrics.decided(Compared::Identification, !found.matches.is_empty());
     Ok((found.matches, found.searched))
 }
 

@@ -13,6 +13,7 @@ use crate::{
     cached::Caching,
     error::{ApiError, ApiResult, Code},
     extract::PhotoRequest,
+    metrics::Compared,
 };
 
 /// What a photo is compared with.
@@ -84,6 +85,7 @@ pub async fn verify<P: Permission>(
         }
     }
     let Some(best) = best else { return Ok(None) };
+    state.metrics.decided(Compared::Verification, best.1 >= threshold);
     Ok(Some(Verified { person, model, best, compared: known.len(), level, threshold, cached, probe }))
 }
 

@@ -113,7 +113,7 @@ pub async fn root(state: web::Data<State>) -> web::Json<Value> {
         "endpoints": [
             "/analyze/comprehensive", "/analyze/batch", "/detect/faces", "/api/v1/face-detection/detect",
             "/api/v1/face-detection/batch-detect", "/api/v1/face-detection/methods", "/api/v1/collections",
-            "/api/v1/sessions", "/services", "/health", "/healthz", "/readyz",
+            "/api/v1/sessions", "/services", "/health", "/metrics", "/healthz", "/readyz",
         ],
         "health_check": "/health",
     }))

@@ -122,12 +122,11 @@ impl<'a> Work<'a> {
         write: &Write,
     ) -> ApiResult<Option<SessionId>> {
         if let (Some(gallery), Some((_, options))) = (&self.gallery, &self.plan.gallery) {
-            let store = self.state.store()?;
             let embeddings = answer.embeddings().to_vec();
             for (index, embedding) in embeddings.into_iter().enumerate() {
                 let Some(packed) = embedding else { continue };
                 let Gallery { collection, threshold } = gallery;
-                let (matches, _) = find_matches(&**store, collection, options, *threshold, &packed.0).await?;
+                let (matches, _) = find_matches(self.state, collection, options, *threshold, &packed.0).await?;
                 answer.add_matches(index, matches.iter().map(match_form).collect(), score(*threshold));
             }
         }

@@ -83,6 +83,11 @@ impl Lane {
     }
 }
 
+/// Stored names of all kinds.
+pub(crate) fn kinds() -> impl Iterator<Item = &'static str> {
+    Kind::ALL.into_iter().map(Kind::as_str)
+}
+
 /// The archive that a job works through, if it has one.
 fn archive_of(job: &Job) -> Option<Uuid> {
     import::archive_of(job).or_else(|| analyze::archive_of(job))

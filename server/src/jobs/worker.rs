@@ -70,12 +70,28 @@ enum Ended {
     Stopped,
 }
 
+impl Ended {
+    /// Its name among the figures.
+    const fn outcome(&self) -> &'static str {
+        match self {
+            Self::Done => "completed",
+            Self::Failed(_) => "failed",
+            Self::Lost => "lost",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 impl Worker<'_> {
     async fn take(&self, job: Job, stop: &mut watch::Receiver<bool>) {
         let id = job.id;
         tracing::info!(job = %id, kind = job.kind, "job begins");
+        let kind = Kind::parse(&job.kind).map_or("unknown", Kind::as_str);
         let run = Run::new(self.state.clone(), job, self.name);
+        let under_way = self.state.metrics.job_begins(kind);
         let ended = self.drive(&run, stop).await;
+        drop(under_way);
+        self.state.metrics.job_ended(kind, ended.outcome());
         match ended {
             Ended::Done => {
                 tracing::info!(job = %id, "job completed");

@@ -47,6 +47,11 @@ impl Places {
         self.add(&mut taken, who)
     }
 
+    /// How many are taken.
+    pub fn open(&self) -> usize {
+        self.lock().values().sum()
+    }
+
     fn add(&self, taken: &mut HashMap<String, usize>, who: &str) -> ApiResult<Place> {
         let each = self.config.connections_each;
         let of_who = taken.entry(who.to_owned()).or_default();

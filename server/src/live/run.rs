@@ -164,8 +164,7 @@ impl Gallery {
         state: &State,
         embedding: &Embedding,
     ) -> ApiResult<(Vec<Candidate>, Vec<(String, MatchedPerson)>)> {
-        let store = &**state.store()?;
-        let (matches, _) = find_matches(store, &self.collection, &self.options, self.threshold, embedding).await?;
+        let (matches, _) = find_matches(state, &self.collection, &self.options, self.threshold, embedding).await?;
         let (mut candidates, mut people): (Vec<Candidate>, Vec<_>) = (Vec::new(), Vec::new());
         for found in matches {
             // A face that is nobody's names nobody.

@@ -44,6 +44,8 @@ struct Talk {
     barred: Option<ApiError>,
     /// Dropped frames that were told.
     told_dropped: u64,
+    /// Frames that are among the server's figures already.
+    counted: Counts,
     began: Instant,
     heard: Instant,
     pinged: Instant,
@@ -56,6 +58,7 @@ pub async fn run(mut connection: Connection, stream: MessageStream) {
         Ok(stream) => {
             let mut talk = Talk::new(connection);
             let end = talk.listen(stream).await;
+            talk.count();
             connection = talk.connection;
             (end, talk.slot.counts)
         }
@@ -80,6 +83,7 @@ impl Talk {
             stopping: false,
             barred: None,
             told_dropped: 0,
+            counted: Counts::default(),
             began: now,
             heard: now,
             pinged: now,
@@ -248,8 +252,17 @@ impl Talk {
         self.finish().await
     }
 
+    /// Adds what became of frames since the last time to the server's figures.
+    fn count(&mut self) {
+        let (now, before) = (self.slot.counts, self.counted);
+        let metrics = &self.connection.state.metrics;
+        metrics.frames(now.analysed - before.analysed, now.dropped - before.dropped, now.failed - before.failed);
+        self.counted = now;
+    }
+
     /// What the time asks for.
     async fn tick(&mut self) -> Result<(), End> {
+        self.count();
         let (now, config) = (Instant::now(), self.connection.state.live.config);
         if !self.stopping && self.connection.state.ready().is_err() {
             self.stopping = true;

@@ -24,6 +24,8 @@ struct ModelForm {
     state: &'static str,
     pinned: bool,
     loads: u64,
+    /// Milliseconds that the last load took.
+    load_ms: Option<f64>,
     idle_seconds: Option<u64>,
     memory: MemoryForm,
     batches: Value,
@@ -124,7 +126,7 @@ async fn change(
 }
 
 fn form(report: &NetworkReport) -> ModelForm {
-    let NetworkReport { id, services, loaded, pinned, loads, idle, footprint, batches } = report;
+    let NetworkReport { id, services, loaded, pinned, loads, load_time, idle, footprint, batches } = report;
     let class = |(size, count): (String, &u64)| (size, json!(count));
     let sizes = BATCH_SIZES.iter().map(|size| format!("{size}")).chain(["more".to_owned()]);
     ModelForm {
@@ -134,6 +136,7 @@ fn form(report: &NetworkReport) -> ModelForm {
         state: if *loaded { "loaded" } else { "unloaded" },
         pinned: *pinned,
         loads: *loads,
+        load_ms: load_time.map(milliseconds),
         idle_seconds: idle.map(|idle| idle.as_secs()),
         memory: MemoryForm {
             weights_mb: mb(footprint.weights),

@@ -3,13 +3,14 @@
 use std::{fs, time::SystemTime};
 
 use actix_web::{HttpResponse, http::StatusCode, web};
+use facesocial_pipeline::MB;
 use facesocial_types::Service;
 use facesocial_upstream::ReplicaReport;
 use serde::Serialize;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{config::Role, gpu, state::State};
+use crate::{config::Role, gpu, metrics::networks::memory_of, state::State};
 
 /// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -33,9 +34,16 @@ pub struct Health {
     pub reason: Option<String>,
     /// Whether this build can use a graphics card and one answers.
     pub gpu_available: bool,
-    /// Memory of graphics cards that the whole process takes, MiB, where the driver tells.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Memory of graphics cards that the whole process takes, MiB: 0 where the networks run on the processor. Null where they
+    /// run on a card and its driver does not tell.
     pub gpu_memory_used_mb: Option<u64>,
+    /// Memory that the service's networks may be given, MiB, on whichever device they run.
+    pub gpu_memory_limit_mb: Option<u64>,
+    /// Memory that the service's loaded networks may take now, MiB: their weights and a batch of the largest size.
+    pub network_memory_mb: Option<u64>,
+    /// Percent of one core that the whole process took since health was asked for last, or since the start; above 100 where
+    /// several cores compute.
+    pub cpu_usage_percent: Option<f64>,
     /// Memory of the whole process.
     pub memory_usage: Value,
     /// Seconds since the server started.
@@ -92,6 +100,9 @@ impl Health {
             Ok((Err(reason), _)) => ("unavailable", None, Some(reason.to_owned())),
             Err(error) => ("starting", None, Some(error.detail.into_owned())),
         };
+        let engine = state.loaded().ok().map(|loaded| loaded.pipeline.engine());
+        let mb = |bytes: usize| (bytes / MB) as u64;
+        let on_card = engine.is_some_and(|engine| !engine.runs_on_cpu());
         let (requests, mean_ms) = state.counters(Role::Service(service)).map(|c| c.read()).unwrap_or_default();
         let uptime = state.started.elapsed().as_secs_f64().round();
         Self {
@@ -102,7 +113,10 @@ impl Health {
             model,
             reason,
             gpu_available: gpu::usable(),
-            gpu_memory_used_mb: gpu::process_memory_used_mb(),
+            gpu_memory_used_mb: gpu::process_memory_used_mb().or((!on_card).then_some(0)),
+            gpu_memory_limit_mb: engine.map(|engine| mb(engine.budgets().of(service))),
+            network_memory_mb: engine.map(|engine| mb(memory_of(&engine.networks(), service))),
+            cpu_usage_percent: state.cpu.percent(),
             memory_usage: memory_usage(),
             uptime,
             uptime_seconds: uptime,

@@ -24,7 +24,7 @@ use tokio::{
 pub use self::{
     fair::FairQueue,
     pending::Pending,
-    stats::{BATCH_SIZES, BatchStats},
+    stats::{BATCH_SIZES, BatchStats, TIME_CLASSES, Times},
 };
 use crate::{
     caller::Caller,
@@ -170,8 +170,9 @@ impl<I, O> Batcher<I, O> {
         self.shared.queue().limits.max_batch = max_batch;
     }
 
-    /// Counts a batch of one that ran beside the line.
-    pub(crate) fn ran_alone(&self, failed: bool, took: Duration) {
+    /// Counts a batch of one that ran beside the line, after it had waited for the device.
+    pub(crate) fn ran_alone(&self, failed: bool, waited: Duration, took: Duration) {
+        self.shared.counters.waited(waited);
         self.shared.counters.ran(1, usize::from(failed), took);
     }
 

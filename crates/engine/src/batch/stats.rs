@@ -8,6 +8,15 @@ use std::{
 /// Upper ends of the classes in which batch sizes are counted; larger ones are in one class more.
 pub const BATCH_SIZES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 
+/// Upper ends, in microseconds, of the classes in which times are counted; longer ones are in one class more.
+pub const TIME_CLASSES: [u64; 14] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000,
+];
+
+/// Times by their length: up to each of [`TIME_CLASSES`], then longer.
+pub type Times = [u64; TIME_CLASSES.len() + 1];
+
 /// What happened to a network's items since it was set up, and how it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchStats {
@@ -33,6 +42,10 @@ pub struct BatchStats {
     pub ran: Duration,
     /// Batches by size: up to each of [`BATCH_SIZES`], then larger.
     pub by_size: [u64; BATCH_SIZES.len() + 1],
+    /// Items by the time that they waited in line.
+    pub waits: Times,
+    /// Batches by the time that they ran.
+    pub runs: Times,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +59,8 @@ pub(super) struct Counters {
     waited_us: AtomicU64,
     ran_us: AtomicU64,
     by_size: [AtomicU64; BATCH_SIZES.len() + 1],
+    waits: [AtomicU64; TIME_CLASSES.len() + 1],
+    runs: [AtomicU64; TIME_CLASSES.len() + 1],
 }
 
 impl Counters {
@@ -59,6 +74,7 @@ impl Counters {
 
     pub(super) fn waited(&self, time: Duration) {
         add(&self.waited_us, micros(time));
+        add(&self.waits[class(&TIME_CLASSES, micros(time))], 1);
     }
 
     pub(super) fn ran(&self, items: usize, failed: usize, took: Duration) {
@@ -66,8 +82,8 @@ impl Counters {
         add(&self.items, items as u64);
         add(&self.failed, failed as u64);
         add(&self.ran_us, micros(took));
-        let class = BATCH_SIZES.iter().position(|size| items <= *size).unwrap_or(BATCH_SIZES.len());
-        add(&self.by_size[class], 1);
+        add(&self.by_size[class(&BATCH_SIZES, items)], 1);
+        add(&self.runs[class(&TIME_CLASSES, micros(took))], 1);
     }
 
     /// The time that `items` take at the mean pace so far.
@@ -90,8 +106,15 @@ impl Counters {
             waited: Duration::from_micros(get(&self.waited_us)),
             ran: Duration::from_micros(get(&self.ran_us)),
             by_size: std::array::from_fn(|i| get(&self.by_size[i])),
+            waits: std::array::from_fn(|i| get(&self.waits[i])),
+            runs: std::array::from_fn(|i| get(&self.runs[i])),
         }
     }
+}
+
+/// The first class that holds `value`; the one beyond the last if none does.
+fn class<T: PartialOrd>(upper_ends: &[T], value: T) -> usize {
+    upper_ends.iter().position(|end| value <= *end).unwrap_or(upper_ends.len())
 }
 
 fn add(counter: &AtomicU64, n: u64) {
@@ -100,4 +123,21 @@ fn add(counter: &AtomicU64, n: u64) {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_fall_into_the_class_that_ends_with_or_after_them() {
+        let counters = Counters::default();
+        counters.waited(Duration::from_micros(500));
+        counters.waited(Duration::from_micros(501));
+        counters.ran(3, 1, Duration::from_secs(60));
+        let stats = counters.read(0, 16);
+        assert_eq!((stats.waits[0], stats.waits[1], stats.waits.iter().sum::<u64>()), (1, 1, 2));
+        assert_eq!((stats.runs[TIME_CLASSES.len()], stats.by_size[2]), (1, 1));
+        assert_eq!((stats.items, stats.failed, stats.batches), (3, 1, 1));
+    }
 }

@@ -6,8 +6,18 @@ use super::{PostgresStore, extension, migrated, references};
 use crate::{
     error::{Result, StoreError},
     migrations,
-    types::{CheckResult, StoreStatus},
+    types::{CheckResult, PoolStatus, StoreStatus},
 };
+
+pub(super) fn pool(store: &PostgresStore) -> PoolStatus {
+    let pool = store.pool();
+    PoolStatus {
+        backend: "postgres",
+        connections: pool.size(),
+        idle: pool.num_idle() as u32,
+        most: pool.options().get_max_connections(),
+    }
+}
 
 pub(super) async fn status(store: &PostgresStore) -> Result<StoreStatus> {
     let row = sqlx::query(

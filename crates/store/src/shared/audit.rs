@@ -37,7 +37,9 @@ pub(super) async fn add(store: &Backend, entry: NewAudit) -> Result<()> {
         details: &entry.details,
     };
     insert_audit(&mut tx, &row).await?;
-    store.commit(tx).await
+    store.commit(tx).await?;
+    row.tell();
+    Ok(())
 }
 
 /// Newest first.

@@ -100,6 +100,7 @@ pub(super) async fn rotate(
         };
         insert_audit(&mut tx, &audit).await?;
         store.commit(tx).await?;
+        audit.tell();
         return Ok(Rotation::Reused(user_id));
     }
 

@@ -90,6 +90,10 @@ impl Operations for Backend {
         Ok(())
     }
 
+    fn pool(&self) -> PoolStatus {
+        health::pool(self)
+    }
+
     async fn status(&self) -> Result<StoreStatus> {
         health::status(self).await
     }

@@ -104,5 +104,7 @@ async fn note(store: &Backend, swept: &Swept) -> Result<()> {
         details: &found.into(),
     };
     insert_audit(&mut tx, &row).await?;
-    store.commit(tx).await
+    store.commit(tx).await?;
+    row.tell();
+    Ok(())
 }

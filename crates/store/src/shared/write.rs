@@ -41,6 +41,18 @@ pub(crate) struct AuditRow<'a> {
     pub(crate) details: &'a Value,
 }
 
+/// Target of the log lines that tell of new entries.
+const TARGET: &str = "facesocial::audit";
+
+impl AuditRow<'_> {
+    /// Tells of the entry in the log, once it is stored. Who it was, and about whom, is in the trail alone; the request's
+    /// identifier leads there.
+    pub(crate) fn tell(&self) {
+        let Self { actor, request_id, action, outcome, .. } = self;
+        tracing::info!(target: TARGET, action, outcome, actor = actor.kind.as_str(), request_id, "audit");
+    }
+}
+
 impl Backend {
     /// Starts a change. If the same change was made before, gives its answer too; the change is not to be made again.
     pub(crate) async fn begin<T: DeserializeOwned>(&self, write: &Write) -> Result<(Tx, Option<Outcome<T>>)> {
@@ -99,6 +111,7 @@ impl Backend {
             };
         }
         self.commit(tx).await?;
+        row.tell();
         Ok(Outcome { value, replayed: false })
     }
 

@@ -6,7 +6,7 @@ use super::{FILE, SqliteStore, migrated};
 use crate::{
     error::Result,
     migrations,
-    types::{CheckResult, StoreStatus},
+    types::{CheckResult, PoolStatus, StoreStatus},
 };
 
 /// What sealing adds to a value: a nonce of 12 bytes and a tag of 16.
@@ -14,10 +14,22 @@ const SEAL: i64 = 28;
 /// Most findings that are told one by one.
 const MOST_TOLD: usize = 10;
 
+/// The readers and the writer together.
+pub(super) fn pool(store: &SqliteStore) -> PoolStatus {
+    let pools = [&store.readers, &store.writer];
+    PoolStatus {
+        backend: "sqlite",
+        connections: pools.iter().map(|pool| pool.size()).sum(),
+        idle: pools.iter().map(|pool| pool.num_idle() as u32).sum(),
+        most: pools.iter().map(|pool| pool.options().get_max_connections()).sum(),
+    }
+}
+
 pub(super) async fn status(store: &SqliteStore) -> Result<StoreStatus> {
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(store.pool()).await?;
     let (applied, pending) = migrations::split(&migrated::applied(store).await?);
     let files = [FILE.to_owned(), format!("{FILE}-wal")];
+    let PoolStatus { connections, idle, .. } = pool(store);
     let sizes = files.iter().filter_map(|file| std::fs::metadata(store.options.folder.join(file)).ok());
     Ok(StoreStatus {
         backend: "sqlite",
@@ -25,8 +37,8 @@ pub(super) async fn status(store: &SqliteStore) -> Result<StoreStatus> {
         applied,
         pending,
         bytes: sizes.map(|file| file.len()).sum(),
-        connections: store.readers.size() + store.writer.size(),
-        idle: (store.readers.num_idle() + store.writer.num_idle()) as u32,
+        connections,
+        idle,
     })
 }
 

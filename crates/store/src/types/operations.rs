@@ -256,6 +256,19 @@ pub struct StoreStatus {
     pub idle: u32,
 }
 
+/// The connections of this process to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// `sqlite` or `postgres`.
+    pub backend: &'static str,
+    /// Connections open.
+    pub connections: u32,
+    /// Of those, idle.
+    pub idle: u32,
+    /// Most connections at a time.
+    pub most: u32,
+}
+
 /// One thing that `check` looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckResult {
