@@ -5,7 +5,6 @@ mod analyses;
 mod auth;
 mod authorization;
 mod bad_input;
-mod distributed;
 mod gallery;
 mod gateway;
 mod helpers;

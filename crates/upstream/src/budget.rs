@@ -61,7 +61,7 @@ mod tests {
         let spent = |now| (0..1000).take_while(|_| budget.spend(now)).count();
         assert_eq!(spent(begun), 30, "what was saved up");
         assert_eq!(spent(begun), 0);
-        (0..100).for_each(|_| budget.earn(begun));
+        (0..101).for_each(|_| budget.earn(begun));
         assert_eq!(spent(begun), 20);
         assert_eq!(spent(begun + Duration::from_secs(2)), 6);
         assert_eq!(spent(begun + Duration::from_secs(1)), 0, "a clock that goes back gives nothing");

@@ -8,11 +8,8 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::SERVERS;
-use crate::{
-    accounts::INTERNAL_SECRET,
-    helpers::{ok, problem},
-};
+use super::{INTERNAL_SECRET, SERVERS};
+use crate::helpers::{ok, problem};
 
 const PATH: &str = "/internal/v1/networks";
 
@@ -52,7 +49,7 @@ async fn what_is_no_question_is_refused_as_such() {
     let (service, name) = (Service::Deepfake, "deepfake-efficientnet-lite");
     let version = version(service, name).await;
     let of = |count, items: &[u8]| question(name, &version, count, items);
-    let good = of(1, &picture(224, 224));
+    let good = of(1, &picture(160, 160));
     let answer = ask(service, name, good.clone()).await;
     assert_eq!(answer.status(), 200, "{:?}", answer.text().await);
 
@@ -74,7 +71,7 @@ async fn what_is_no_question_is_refused_as_such() {
         assert_eq!(answer.status(), 400, "{what}: {:?}", answer.text().await);
         problem(answer, 400, "MALFORMED_BODY").await;
     }
-    let other = question(name, "00000000", 1, &picture(224, 224));
+    let other = question(name, "00000000", 1, &picture(160, 160));
     let detail = problem(ask(service, name, other).await, 409, "MODEL_MISMATCH").await;
     assert!(detail.contains(&version) && detail.contains("00000000"), "{detail}");
     let detail = problem(ask(service, "vit-deepfake", good.clone()).await, 409, "MODEL_MISMATCH").await;

@@ -1,5 +1,8 @@
 //! One server for each service and a gateway in front of them: the same answers as of one server, whoever is lost.
 
+#[path = "../api/helpers.rs"]
+#[allow(dead_code, reason = "those of other tests are here too")]
+mod helpers;
 mod hostile;
 mod line;
 mod lost;
@@ -12,11 +15,13 @@ use facesocial_types::Service;
 use reqwest::{Client, Response, header::CACHE_CONTROL, multipart::Form};
 use serde_json::{Value, json};
 
-use self::line::Line;
-use crate::{
-    accounts::INTERNAL_SECRET,
+use self::{
     helpers::{PATIENCE, TestApp, app, config, form, get, ok, part, photo, spawn_app},
+    line::Line,
 };
+
+/// What these servers know each other by.
+const INTERNAL_SECRET: &str = "a secret for tests alone, long enough for them";
 
 /// A server for each service, and a second one for liveness.
 struct Servers {
@@ -25,19 +30,18 @@ struct Servers {
 }
 
 static SERVERS: LazyLock<Servers> = LazyLock::new(|| {
-    let first: BTreeMap<Service, TestApp> =
-        Service::ALL.iter().map(|service| (*service, spawn_app(alone(*service, INTERNAL_SECRET)))).collect();
-    let second = spawn_app(alone(Service::Antispoof, INTERNAL_SECRET));
-    // A thread of its own, because a test's runtime cannot block on another.
-    std::thread::scope(|scope| {
-        let ready = async {
-            for server in first.values().chain([&second]) {
-                server.ready().await;
-            }
-        };
-        scope.spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(ready)).join().unwrap();
-    });
-    Servers { first, second }
+    // One after the other: what networks need is measured by the memory of the process.
+    app();
+    let start = |service| {
+        let server = spawn_app(alone(service, INTERNAL_SECRET));
+        // A thread of its own, because a test's runtime cannot block on another.
+        std::thread::scope(|scope| {
+            scope.spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(server.ready())).join().unwrap();
+        });
+        server
+    };
+    let first = Service::ALL.iter().map(|service| (*service, start(*service))).collect();
+    Servers { first, second: start(Service::Antispoof) }
 });
 
 /// A server that runs one service.

@@ -6,11 +6,8 @@ use facesocial::{auth::InternalTokens, config::Role};
 use facesocial_types::Service;
 use reqwest::{Client, StatusCode};
 
-use super::{SERVERS, comprehensive, in_front_of, wait_for};
-use crate::{
-    accounts::INTERNAL_SECRET,
-    helpers::{app, config_with, form, get, ok, problem, spawn_app},
-};
+use super::{INTERNAL_SECRET, SERVERS, comprehensive, in_front_of, wait_for};
+use crate::helpers::{app, config_with, form, get, ok, problem, spawn_app};
 
 /// The servers for liveness that know [`INTERNAL_SECRET`].
 fn liveness() -> BTreeMap<Service, Vec<String>> {
