@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use facesocial::{
     auth::tokens::Tokens,
-    config::{AccessConfig, Config, Role, Secret},
+    config::{AccessConfig, Audience, Config, Role, Secret},
 };
 use facesocial_store::{LoginId, NewRefreshToken, NewUser, Role as Rank, UserId, Write};
 use facesocial_types::Service;
@@ -33,6 +33,7 @@ pub async fn secured(change: impl FnOnce(&mut AccessConfig)) -> Secured {
     let (weights, mut config) = helpers::config_with(&["yolov10n-face"], Service::ALL);
     config.access = AccessConfig { auth: true, jwt_secret: Some(Secret::new(SECRET)), ..config.access };
     config.distributed.secret = Some(Secret::new(INTERNAL_SECRET));
+    config.distributed.audience = Audience::All;
     change(&mut config.access);
     let users = seed(&config).await;
     let server = Secured::of(weights, spawn_app(config), users);

@@ -158,6 +158,10 @@ pub fn pictures(count: usize, size: u32, cell: u32) -> Vec<RgbImage> {
     (0..count).map(picture).collect()
 }
 
+/// Sums of some thousand f32 products over a hundred layers, added in another order: matrices of a batch are cut in another way
+/// than those of one face, and differently by each kind of processor (1.5e-6 seen with AVX-512).
+pub const OTHER_ORDER: Tolerance = Tolerance { abs: 1e-5, rel: 1e-5 };
+
 /// `together`, the rows of the pictures run at once, are what pictures give alone; pictures that give nearly the same
 /// would not show a mix-up.
 #[track_caller]
@@ -167,7 +171,7 @@ pub fn assert_batch_agrees(together: &[Vec<f32>], images: &[RgbImage], run: impl
     for i in [0, 2] {
         let alone = run(&images[i..=i]);
         assert_eq!(alone.len(), 1);
-        assert_close("alone and in a batch", &alone[0], &together[i], Tolerance { abs: 1e-6, rel: 1e-6 });
+        assert_close("alone and in a batch", &alone[0], &together[i], OTHER_ORDER);
     }
     assert!(run(&[]).is_empty());
 }
