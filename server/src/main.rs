@@ -7,7 +7,8 @@ use facesocial::{cli::Cli, telemetry};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let answer = telemetry::init(cli.log_format, cli.default_log_level()).and_then(|()| cli.run());
+    let telemetry = telemetry::init(cli.log_format, cli.default_log_level());
+    let answer = telemetry.and_then(|_until_the_end| cli.run());
     answer.unwrap_or_else(|error| {
         let closed = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
         // The reader of a pipe has seen enough (`facesocial ... | head`): that is no failure.

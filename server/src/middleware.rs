@@ -43,6 +43,8 @@ pub async fn envelope(
     let info = RequestInfo::begin(client_id);
     req.extensions_mut().insert(info.clone());
     let span = tracing::info_span!("request", request_id = info.id);
+    #[cfg(feature = "otel")]
+    telemetry::traces::continue_trace(&span, req.headers());
     let body = Held::take(&mut req);
     let _under_way = begin(&req);
     // The request itself must not be kept here: the router needs it for itself alone.

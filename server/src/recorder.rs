@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use facesocial_store::{NewHealthLog, Store};
+use facesocial_store::{NewHealthLog, Store, StoreError};
+use facesocial_types::Service;
 
 use crate::{metrics::size::Size, services::health::Health, state::State};
 
@@ -19,38 +20,39 @@ pub async fn keep(state: &State) {
     loop {
         if let Ok(store) = state.store() {
             state.size.note(size(&**store).await);
+            tell_failure(store.add_health_logs(&health(state)).await);
         }
         tokio::time::sleep(EVERY).await;
-        record(state).await;
+        flush(state).await;
     }
 }
 
-/// Writes what was answered since the last record, and how the services are. What cannot be written is left out: nobody
-/// waits for these rows.
-pub async fn record(state: &State) {
+/// Writes what was answered since the last time.
+pub async fn flush(state: &State) {
     let Ok(store) = state.store() else { return };
-    let answered = state.metrics.minute.take();
-    let health: Vec<NewHealthLog> = state
-        .services
-        .iter()
-        .map(|service| {
-            let asked = Instant::now();
-            let Health { status, reason, .. } = Health::of(state, *service);
-            NewHealthLog {
-                service_name: service.as_str().to_owned(),
-                status: status.to_owned(),
-                response_time_ms: Some(asked.elapsed().as_secs_f64() * 1e3),
-                error_message: reason,
-            }
-        })
-        .collect();
-    let written = match store.add_service_metrics(&answered).await {
-        Ok(()) => store.add_health_logs(&health).await,
-        failed => failed,
-    };
+    tell_failure(store.add_service_metrics(&state.metrics.minute.take()).await);
+}
+
+/// What cannot be written is left out: nobody waits for these rows.
+fn tell_failure(written: Result<(), StoreError>) {
     if let Err(error) = written {
         tracing::debug!(%error, "the figures of a minute cannot be recorded");
     }
+}
+
+/// How the services are, and how long it took to say so.
+fn health(state: &State) -> Vec<NewHealthLog> {
+    let look = |service: &Service| {
+        let asked = Instant::now();
+        let Health { status, reason, .. } = Health::of(state, *service);
+        NewHealthLog {
+            service_name: service.as_str().to_owned(),
+            status: status.to_owned(),
+            response_time_ms: Some(asked.elapsed().as_secs_f64() * 1e3),
+            error_message: reason,
+        }
+    };
+    state.services.iter().map(look).collect()
 }
 
 /// `None` if the database does not answer.

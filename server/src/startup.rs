@@ -164,7 +164,7 @@ impl Application {
         }
         if let Ok(store) = state.store() {
             usage::flush(&state).await;
-            recorder::record(&state).await;
+            recorder::flush(&state).await;
             store.close().await;
         }
         ended?;

@@ -1,4 +1,4 @@
-//! The first start: who makes the first account, and where authentication can be off.
+//! The first start: who makes the first account, where authentication can be off, and what the log tells.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -41,7 +41,13 @@ fn serve(data: &Path, args: &[&str]) -> Command {
 
 /// Starts a server; gives its gateway's address and, if it prints one, the token for the first account.
 fn start(data: &Path) -> (Server, String, Option<String>) {
-    let mut child = serve(data, &[]).spawn().unwrap();
+    let (server, address, token, _) = start_with(data, &[]);
+    (server, address, token)
+}
+
+/// [`start`] with further arguments; gives what the server says afterwards too.
+fn start_with(data: &Path, args: &[&str]) -> (Server, String, Option<String>, mpsc::Receiver<String>) {
+    let mut child = serve(data, args).spawn().unwrap();
     let stderr = BufReader::new(child.stderr.take().unwrap());
     let server = Server(child);
     let (sender, lines) = mpsc::channel();
@@ -60,7 +66,7 @@ fn start(data: &Path) -> (Server, String, Option<String>) {
             token = Some(word.to_owned());
         }
         if line.contains("database open") {
-            return (server, address.expect("the gateway listens"), token);
+            return (server, address.expect("the gateway listens"), token, lines);
         }
     }
 }
@@ -126,4 +132,26 @@ fn a_secret_that_is_too_short_ends_the_start() {
     let output = serve(data.path(), &[]).env("FACESOCIAL_JWT_SECRET", "short").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("fewer than 32 bytes") && !said.contains("short\""), "{said}");
+}
+
+#[test]
+fn requests_and_the_audit_trail_have_log_lines_of_their_own_and_requests_can_be_left_out() {
+    for (switch, told) in [("on", true), ("off", false)] {
+        let data = tempfile::tempdir().unwrap();
+        let (_server, address, _, lines) = start_with(data.path(), &["--access-log", switch]);
+        let wrong = json!({ "token": "wrong", "username": "first", "password": "correct horse battery" });
+        let (mut access, mut audit) = (0, 0);
+        for _ in 0..2 {
+            assert_eq!(post(&address, "/api/v1/auth/setup", &wrong).0, 401);
+            // The line about a request comes after that about what it did.
+            let before = audit;
+            while audit == before {
+                let line = lines.recv_timeout(Duration::from_secs(60)).expect("a refusal is told");
+                access += usize::from(line.contains("facesocial::access") && line.contains("/api/v1/auth/setup"));
+                audit += usize::from(line.contains("facesocial::audit") && line.contains("auth.setup"));
+                assert!(!line.contains("horse"), "{line}");
+            }
+        }
+        assert_eq!((audit, access > 0), (2, told), "--access-log {switch}");
+    }
 }

@@ -186,7 +186,7 @@ pub struct NewServiceMetric {
 pub struct NewHealthLog {
     /// Service.
     pub service_name: String,
-    /// `healthy`, `unavailable`, `error`.
+    /// `healthy`, `starting`, `unavailable`.
     pub status: String,
     /// How long the answer took.
     pub response_time_ms: Option<f64>,
