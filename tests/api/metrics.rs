@@ -115,7 +115,7 @@ async fn an_analysis_leaves_its_stages_decisions_and_batches() {
         *samples.get(series).unwrap_or_else(|| panic!("no {series} in {samples:?}"))
     };
     for stage in ["line", "decode", "detect", "align", "quality", "post"] {
-        let series = format!("facesocial_stage_duration_seconds_count{{stage=\"{stage}\"}}");
+        let series = format!("facesocial_stage_duration_seconds_count{{network=\"\",stage=\"{stage}\"}}");
         assert!(sample("facesocial_stage_duration_seconds", &series) >= 1.0, "{stage}");
     }
     for stage in ["queue", "forward"] {
