@@ -160,9 +160,9 @@ fn serves_until_killed() {
         // In one piece, and past the harness, which keeps what tests print.
         io::stdout().write_all(format!("\ngateway at {gateway}\n").as_bytes()).unwrap();
     }
-    if env::var_os(STAYS).is_some() {
-        telemetry::init(telemetry::LogFormat::Text, "info").unwrap();
-    } else {
+    let stays = env::var_os(STAYS).is_some();
+    let _telemetry = stays.then(|| telemetry::init(telemetry::LogFormat::Text, "info").unwrap());
+    if !stays {
         thread::spawn(|| {
             // Whoever started it is gone when its input ends.
             io::stdin().read_to_end(&mut Vec::new()).ok();

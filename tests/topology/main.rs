@@ -50,6 +50,7 @@ fn alone(service: Service, secret: &str) -> Config {
     config.services = vec![service];
     config.listeners.retain(|(role, _)| *role == Role::Service(service));
     config.distributed.secret = Some(Secret::new(secret));
+    config.distributed.audience = Audience::All;
     config
 }
 
