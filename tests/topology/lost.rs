@@ -36,6 +36,7 @@ async fn a_replica_that_dies_under_load_loses_no_request_and_its_return_is_notic
     let replicas = system.replicas(Service::Antispoof).await;
     assert!(replicas[0]["ejected_until"].as_str().is_some_and(|t| t.ends_with('Z')), "{replicas:?}");
     assert!(replicas[0]["reason"].as_str().is_some_and(|r| !r.is_empty()), "{replicas:?}");
+    assert!(replicas[0]["failed"].as_u64() > Some(0), "it was cut while it was asked: {replicas:?}");
 
     system.lines[&Service::Antispoof][0].mend();
     system.wait_for(Service::Antispoof, |states| states == ["healthy", "healthy"]).await;
