@@ -73,7 +73,8 @@ pub struct ServeArgs {
     /// Services to run, separated by commas; all seven when left out.
     #[arg(long, env = "FACESOCIAL_SERVICES", value_name = "LIST", value_delimiter = ',')]
     pub services: Vec<Service>,
-    /// Run the services without the gateway in front of them.
+    /// Run the services without the gateway in front of them. Detectors that are not among them are loaded when a client sends
+    /// a photo to a service's own port.
     #[arg(long, env = "FACESOCIAL_NO_GATEWAY")]
     pub no_gateway: bool,
     /// Address to listen on. Passwords, keys and photos cross the network as they are: away from this machine, put a proxy

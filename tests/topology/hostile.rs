@@ -56,7 +56,7 @@ async fn what_is_no_question_is_refused_as_such() {
     let huge = u32::MAX.to_le_bytes();
     for (what, body) in [
         ("nothing", Vec::new()),
-        ("noise", (0..5000_u32).map(|n| (n * 7919 >> 3) as u8).collect()),
+        ("noise", (0..5000_u32).map(|n| ((n * 7919) >> 3) as u8).collect()),
         ("a question that ends early", good[..good.len() - 1].to_vec()),
         ("a question that goes on", [&good[..], b"x"].concat()),
         ("another form", [&good[..4], b"\x09", &good[5..]].concat()),

@@ -45,6 +45,10 @@ impl Tls {
         if roots.is_empty() {
             return Err(UpstreamError::NoCertificates);
         }
+        Self::trusting(roots)
+    }
+
+    fn trusting(roots: RootCertStore) -> Result<Self, UpstreamError> {
         let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|source| UpstreamError::Tls { source })?
@@ -145,6 +149,78 @@ impl Write for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use facesocial_types::ModelId;
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::{
+        ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    };
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::replica::{Failure, Replica};
+
+    fn certificate() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+        (cert.der().clone(), key)
+    }
+
+    fn trusting(certificate: &CertificateDer<'static>) -> Tls {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        Tls::trusting(roots).unwrap()
+    }
+
+    /// A server over TLS that answers everything with the list of its networks.
+    async fn serve(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> SocketAddr {
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // A client that does not trust this server ends here.
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let body = r#"{"networks":[{"name":"net","version":"1"}]}"#;
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                let mut head = [0; 1024];
+                if stream.read(&mut head).await.is_ok_and(|n| n > 0) {
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn over_tls_the_certificate_must_be_trusted_and_for_the_name() {
+        let (certificate, key) = certificate();
+        let address = serve(certificate.clone(), key).await;
+        let ask = |origin: &str, tls: &Tls| {
+            let replica = Replica::new(format!("https://{origin}:{}", address.port()).parse().unwrap(), address, tls);
+            async move { replica.unwrap().networks("token").await }
+        };
+        let trusted = trusting(&certificate);
+        assert_eq!(ask("localhost", &trusted).await, Ok(vec![ModelId::new("net", "1")]));
+        for (origin, tls) in [("another.example", &trusted), ("localhost", &trusting(&self::certificate().0))] {
+            let Err(Failure::Broken(reason)) = ask(origin, tls).await else { panic!("{origin} was trusted") };
+            assert!(reason.contains("no connection"), "{reason}");
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     services::{
         self, antispoof, deepfake,
         detection::{self, Found, Method},
-        face::{Answer, BoxDto, LandmarksDto, MouthNames, analyzer_service, missing, pixels, whole},
+        face::{Answer, BoxDto, LandmarksDto, MouthNames, analyzer_service, has_failed, missing, pixels, whole},
         gender_age, quality, recognition,
     },
     state::{Loaded, State},
@@ -45,6 +45,9 @@ pub struct Comprehensive {
     /// The first part that is missing because the servers that run its service do not answer.
     #[serde(skip)]
     lost: Option<Lost>,
+    /// Whether something failed on another server, which may have had too much to do.
+    #[serde(skip)]
+    failed_elsewhere: bool,
 }
 
 /// A part that another time may bring.
@@ -130,7 +133,7 @@ impl Comprehensive {
         let mut parts = Map::new();
         let mut services_used = Vec::new();
         let mut model_versions = BTreeMap::new();
-        let mut lost = None;
+        let (mut lost, mut failed_elsewhere) = (None, false);
         if plan.detect_faces {
             let mut part = detection::raw(found);
             let missing = unseen(loaded, plan, analysis);
@@ -161,6 +164,8 @@ impl Comprehensive {
             };
             parts.insert(name.to_owned(), part);
             lost = lost.or(away);
+            failed_elsewhere |= service.is_some_and(|service| loaded.pipeline.engine().is_remote(service))
+                && has_failed(analysis, analyzer);
         }
         let faces = analysis.faces.iter().map(|f| joined(f, plan)).collect();
         let summary = summary(analysis, plan, &services_used);
@@ -171,12 +176,12 @@ impl Comprehensive {
         };
         let embeddings =
             if plan.gallery.is_some() { analysis.faces.iter().map(embedding).collect() } else { Vec::new() };
-        Self { parts, faces, summary, services_used, model_versions, embeddings, lost }
+        Self { parts, faces, summary, services_used, model_versions, embeddings, lost, failed_elsewhere }
     }
 
-    /// Whether a part is missing that another time may bring: such an answer is not kept.
+    /// Whether another time may bring more: such an answer is not kept.
     pub fn is_partial(&self) -> bool {
-        self.lost.is_some()
+        self.lost.is_some() || self.failed_elsewhere
     }
 
     /// The answer, if nothing is missing that another time may bring.

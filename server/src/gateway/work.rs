@@ -102,7 +102,7 @@ impl<'a> Work<'a> {
         cached::get(self.state, self.caching, &sent.hash, &self.field).await
     }
 
-    /// Keeps an analysis for a while, unless something is missing in it that another time may bring.
+    /// Keeps an analysis for a while, unless another time may bring more.
     pub async fn remember(&self, sent: &Sent, answer: &Comprehensive) {
         if answer.is_partial() {
             return;

@@ -225,18 +225,29 @@ pub fn analyzer_service(analyzer: Analyzer) -> Option<Service> {
 
 /// Why an analysis has no answer about some face because its service is not available.
 pub fn missing(analysis: &Analysis, analyzer: Analyzer) -> Option<&str> {
-    fn reason<T>(outcome: Option<&Outcome<T>>) -> Option<&str> {
-        match outcome {
-            Some(Outcome::Unavailable { reason }) => Some(reason),
-            _ => None,
+    without_answer(analysis, analyzer).find_map(|(available, reason)| (!available).then_some(reason))
+}
+
+/// Whether an analysis failed for some face.
+pub fn has_failed(analysis: &Analysis, analyzer: Analyzer) -> bool {
+    without_answer(analysis, analyzer).any(|(available, _)| available)
+}
+
+/// Of each face that an analysis has no answer about: whether the service is available, and the reason.
+fn without_answer(analysis: &Analysis, analyzer: Analyzer) -> impl Iterator<Item = (bool, &str)> {
+    fn of<T>(outcome: Option<&Outcome<T>>) -> Option<(bool, &str)> {
+        match outcome? {
+            Outcome::Done(_) => None,
+            Outcome::Unavailable { reason } => Some((false, reason)),
+            Outcome::Error { reason } => Some((true, reason)),
         }
     }
-    analysis.faces.iter().find_map(|face| match analyzer {
-        Analyzer::Quality => reason(face.quality.as_ref()),
-        Analyzer::Recognition => reason(face.recognition.as_ref()),
-        Analyzer::Antispoof => reason(face.antispoof.as_ref()),
-        Analyzer::GenderAge => reason(face.gender_age.as_ref()),
-        Analyzer::Deepfake => reason(face.deepfake.as_ref()),
+    analysis.faces.iter().filter_map(move |face| match analyzer {
+        Analyzer::Quality => of(face.quality.as_ref()),
+        Analyzer::Recognition => of(face.recognition.as_ref()),
+        Analyzer::Antispoof => of(face.antispoof.as_ref()),
+        Analyzer::GenderAge => of(face.gender_age.as_ref()),
+        Analyzer::Deepfake => of(face.deepfake.as_ref()),
     })
 }
 
