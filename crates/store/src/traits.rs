@@ -33,6 +33,9 @@ pub trait Gallery: Send + Sync {
     async fn person_by_external_id(&self, collection: CollectionId, external_id: &str) -> Result<Person>;
     /// Persons of a collection.
     async fn persons(&self, collection: CollectionId, page: PageRequest) -> Result<Page<Person>>;
+    /// Persons whose name or external identifier has `part` in it, in the order of [`Self::persons`]. Whether a letter is a
+    /// capital does not matter; the embedded database knows that of ASCII letters alone.
+    async fn persons_like(&self, collection: CollectionId, part: &str, page: PageRequest) -> Result<Page<Person>>;
     /// Changes a person.
     async fn update_person(
         &self,
@@ -51,6 +54,8 @@ pub trait Gallery: Send + Sync {
     async fn enroll(&self, write: &Write, collection: CollectionId, face: NewFace) -> Result<Outcome<Enrolled>>;
     /// A face by identifier.
     async fn face(&self, collection: CollectionId, id: FaceId) -> Result<FaceRecord>;
+    /// The crop of a face as JPEG; `None` where none is kept.
+    async fn face_crop(&self, collection: CollectionId, id: FaceId) -> Result<Option<Vec<u8>>>;
     /// Faces of a collection; of one person, or of nobody known (`Some(None)`), or all (`None`).
     async fn faces(
         &self,

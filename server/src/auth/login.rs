@@ -20,7 +20,7 @@ use super::{
 use crate::{
     error::{ApiError, ApiResult, Code},
     extract::{RequestInfo, parse_json, read_body},
-    routing::post,
+    routing::{get, post},
     state::State,
 };
 
@@ -28,7 +28,8 @@ use crate::{
 const REFRESH_PREFIX: &str = "fsr_";
 
 pub(super) fn configure(cfg: &mut web::ServiceConfig) {
-    cfg.service(post("/auth/setup", setup))
+    cfg.service(get("/auth/status", status))
+        .service(post("/auth/setup", setup))
         .service(post("/auth/login", login))
         .service(post("/auth/refresh", refresh))
         .service(post("/auth/logout", logout));
@@ -45,6 +46,22 @@ struct LoggedIn {
     /// Seconds within which the refresh token must be used.
     refresh_expires_in: u64,
     user: User,
+}
+
+/// What a client needs to know before it shows who it is.
+#[derive(Debug, Serialize)]
+struct Status {
+    /// Whether requests need an account or a key.
+    required: bool,
+    /// Whether the first account is still to be made, which `/auth/setup` tells anybody who tries as well.
+    setup: bool,
+}
+
+/// `GET /auth/status`.
+async fn status(state: web::Data<State>) -> ApiResult<web::Json<Status>> {
+    // Before the database is open it is not known whether there is an account.
+    state.store()?;
+    Ok(web::Json(Status { required: state.auth.enabled, setup: state.auth.setup.is_open() }))
 }
 
 #[derive(Debug, Deserialize)]

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     auth::{GalleryRead, GalleryWrite},
     cached::{self, Caching},
-    error::{ApiError, ApiResult},
+    error::{ApiError, ApiResult, Code},
     extract::{Fields, Listed, PhotoRequest, builder, changed},
 };
 
@@ -107,6 +107,18 @@ pub async fn get(ask: Ask<GalleryRead>, path: web::Path<(String, String)>) -> Ap
     let collection = ask.collection(&collection).await?;
     let face = names::uuid("face", &face)?;
     Ok(web::Json(ask.store()?.face(collection.id, FaceId(face)).await?))
+}
+
+/// `GET …/faces/{id}/crop`: the face with its surroundings as JPEG, where crops are kept.
+pub async fn crop(ask: Ask<GalleryRead>, path: web::Path<(String, String)>) -> ApiResult<HttpResponse> {
+    let (collection, face) = path.into_inner();
+    let collection = ask.collection(&collection).await?;
+    let face = FaceId(names::uuid("face", &face)?);
+    let crop = ask.store()?.face_crop(collection.id, face).await?.ok_or_else(|| {
+        let detail = "the picture of this face is not kept; the server keeps pictures only with --store-images";
+        ApiError::new(Code::ResourceNotFound, detail)
+    })?;
+    Ok(HttpResponse::Ok().content_type("image/jpeg").body(crop))
 }
 
 /// `PATCH …/faces/{id}`.

@@ -64,6 +64,7 @@ pub fn configure(cfg: &mut web::ServiceConfig) {
             "GET, PATCH and DELETE",
             [web::get().to(faces::get), web::patch().to(faces::update), web::delete().to(faces::delete)],
         ))
+        .service(get("/collections/{name}/faces/{id}/crop", faces::crop))
         .service(post("/collections/{name}/verify", search::verify_photo))
         .service(post("/collections/{name}/identify", search::identify_photo));
     legacy::configure_documented(cfg);

@@ -11,7 +11,7 @@ use crate::{
     auth::{GalleryRead, GalleryWrite, Permission},
     cached,
     error::{ApiError, ApiResult},
-    extract::{Listed, changed},
+    extract::{Fields, Listed, changed},
 };
 
 /// Body of `POST …/persons`.
@@ -36,11 +36,15 @@ struct ChangeBody {
 /// Faces that are looked up at a time for what the cache has to forget.
 const FACES_AT_A_TIME: u32 = 500;
 
-/// `GET …/persons`.
+/// `GET …/persons`: all of a collection; with `name=…` those whose name or external identifier has that in it.
 pub async fn list(ask: Ask<GalleryRead>, collection: web::Path<String>) -> ApiResult<web::Json<Listed<Person>>> {
-    let page = ask.page()?;
+    let (page, query) = (ask.page()?, Fields::of_query(&ask.req)?);
     let collection = ask.collection(&collection).await?;
-    let page = ask.store()?.persons(collection.id, page).await?;
+    let store = ask.store()?;
+    let page = match query.get("name") {
+        None => store.persons(collection.id, page).await?,
+        Some(part) => store.persons_like(collection.id, part, page).await?,
+    };
     Ok(web::Json(Listed::of(page, |person| person)))
 }
 

@@ -93,6 +93,20 @@ impl Backend {
         found.iter().map(with_crop).collect()
     }
 
+    pub(super) async fn crop_of(&self, collection: CollectionId, face: FaceId) -> Result<Option<Vec<u8>>> {
+        let row = sqlx::query(
+            "SELECT c.image FROM faces f
+             LEFT JOIN face_crops c ON c.collection_id = f.collection_id AND c.face_id = f.id
+             WHERE f.collection_id = $1 AND f.id = $2",
+        )
+        .bind(collection.0)
+        .bind(face.0)
+        .fetch_optional(self.pool())
+        .await?;
+        let image = row.ok_or_else(|| no_face(face))?.try_get::<Option<Vec<u8>>, _>("image")?;
+        image.map(|image| self.read_image(&crop_place(face), image)).transpose()
+    }
+
     pub(super) async fn replace_embedding(
         &self,
         collection: CollectionId,

@@ -49,6 +49,10 @@ impl Gallery for Backend {
         self.list_persons(collection, page).await
     }
 
+    async fn persons_like(&self, collection: CollectionId, part: &str, page: PageRequest) -> Result<Page<Person>> {
+        self.list_persons_like(collection, part, page).await
+    }
+
     async fn update_person(
         &self,
         write: &Write,
@@ -73,6 +77,10 @@ impl Gallery for Backend {
 
     async fn face(&self, collection: CollectionId, id: FaceId) -> Result<FaceRecord> {
         self.face_with(collection, id).await
+    }
+
+    async fn face_crop(&self, collection: CollectionId, id: FaceId) -> Result<Option<Vec<u8>>> {
+        self.crop_of(collection, id).await
     }
 
     async fn faces(

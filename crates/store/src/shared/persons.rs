@@ -81,6 +81,30 @@ impl Backend {
         to_page(found.iter().map(rows::person), page, |person| person.id.0)
     }
 
+    pub(super) async fn list_persons_like(
+        &self,
+        collection: CollectionId,
+        part: &str,
+        page: PageRequest,
+    ) -> Result<Page<Person>> {
+        text::check_text("a part of a name", part, text::MAX_KEY)?;
+        self.demand_collection(collection).await?;
+        // The name as it was typed besides: the embedded database lowers no letters beyond ASCII.
+        let found = sqlx::query(select!(
+            "WHERE p.collection_id = $1 AND p.id > $2 AND (lower(p.name) LIKE $4 ESCAPE '!' OR
+                 lower(p.external_id) LIKE $4 ESCAPE '!' OR p.name LIKE $5 ESCAPE '!')
+             ORDER BY p.id LIMIT $3"
+        ))
+        .bind(collection.0)
+        .bind(page.after.unwrap_or(Uuid::nil()))
+        .bind(i64::from(page.limit) + 1)
+        .bind(containing(&part.to_lowercase()))
+        .bind(containing(part))
+        .fetch_all(self.pool())
+        .await?;
+        to_page(found.iter().map(rows::person), page, |person| person.id.0)
+    }
+
     pub(super) async fn change_person(
         &self,
         write: &Write,
@@ -116,6 +140,19 @@ impl Backend {
         let person = read(&mut tx, collection, id).await?;
         self.finish(tx, write, audit("person.update", &person, details), person).await
     }
+}
+
+/// The pattern of whatever contains `part`.
+fn containing(part: &str) -> String {
+    let mut pattern = String::from("%");
+    for c in part.chars() {
+        if matches!(c, '%' | '_' | '!') {
+            pattern.push('!');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
 }
 
 /// What a new person's values must be.

@@ -1,6 +1,6 @@
 //! Persons.
 
-use facesocial_store::{NewPerson, PersonChange, PersonId, Write};
+use facesocial_store::{NewCollection, NewPerson, PersonChange, PersonId, Write};
 use serde_json::json;
 
 use crate::backend::*;
@@ -10,6 +10,7 @@ conformance!(
     external_identifiers_are_unique,
     changes_leave_the_rest_as_it_is,
     persons_come_in_pages,
+    persons_are_found_by_a_part_of_their_names,
     an_export_holds_everything,
 );
 
@@ -69,6 +70,36 @@ async fn persons_come_in_pages(f: Fixture) {
     assert_eq!(seen, made);
     // A page that ends with the list names no next one.
     assert_eq!(f.store.persons(c, page(None, 7)).await.unwrap().next, None);
+}
+
+async fn persons_are_found_by_a_part_of_their_names(f: Fixture) {
+    let c = f.collection().await;
+    let other = NewCollection { name: "other".to_owned(), description: String::new() };
+    let other = f.store.create_collection(&Write::system(), other).await.unwrap().value.id;
+    let mut made = Vec::new();
+    for (external_id, name) in [("a-1", "Anna 100%"), ("b_2", "Joanna"), ("c-3", "Élodie"), ("D-4", "a!b")] {
+        let new = NewPerson { external_id: external_id.to_owned(), name: name.to_owned(), ..person("x") };
+        made.push(f.store.create_person(&Write::system(), c, new).await.unwrap().value);
+    }
+    f.store.create_person(&Write::system(), other, person("anna")).await.unwrap();
+    let found = async |part: &str| {
+        let found = f.store.persons_like(c, part, page(None, 10)).await.unwrap();
+        found.items.into_iter().map(|person| person.external_id).collect::<Vec<_>>()
+    };
+    assert_eq!(found("ANNA").await, ["a-1", "b_2"]);
+    assert_eq!(found("d-4").await, ["D-4"]);
+    assert_eq!(found("Élo").await, ["c-3"]);
+    assert_eq!(found("").await.len(), 4);
+    // What stands for anything in a pattern stands for itself.
+    assert_eq!(found("%").await, ["a-1"]);
+    assert_eq!(found("_").await, ["b_2"]);
+    assert_eq!(found("!").await, ["D-4"]);
+    assert!(found("x").await.is_empty());
+    let first = f.store.persons_like(c, "a", page(None, 2)).await.unwrap();
+    assert_eq!(first.items, made[..2]);
+    let second = f.store.persons_like(c, "a", page(first.next, 2)).await.unwrap();
+    assert_eq!((second.items, second.next), (vec![made[3].clone()], None));
+    is_invalid(f.store.persons_like(c, "a\0", page(None, 2)).await);
 }
 
 async fn an_export_holds_everything(f: Fixture) {
