@@ -5,6 +5,7 @@ pub mod auth;
 pub mod cached;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod engine_args;
 pub mod error;
 pub mod eval;

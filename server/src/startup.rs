@@ -26,6 +26,7 @@ use crate::{
     api,
     auth::{internal_credentials, tokens},
     config::{Audience, Config, Role},
+    console,
     error::{ApiError, ApiResult, Code},
     gateway, internal,
     jobs::Upkeep,
@@ -350,7 +351,10 @@ pub fn routes(role: Role, enabled: &[Service], audience: Audience, cfg: &mut web
         return;
     }
     match role {
-        Role::Gateway => gateway::configure(enabled, cfg),
+        Role::Gateway => {
+            gateway::configure(enabled, cfg);
+            console::configure(cfg);
+        }
         Role::Service(service) => services::configure(service, cfg),
     }
     // After the gateway's own paths, some of which begin in the same way.

@@ -5,6 +5,7 @@ mod analyses;
 mod auth;
 mod authorization;
 mod bad_input;
+mod console;
 mod gallery;
 mod gateway;
 mod helpers;
