@@ -14,5 +14,6 @@ mod live;
 mod load;
 mod metrics;
 mod models;
+mod openapi;
 mod operation;
 mod services;
