@@ -1,5 +1,6 @@
 //! `cargo xtask`: the project's own build commands, the same here and in continuous integration.
 
+mod console;
 mod cuda;
 
 use std::{
@@ -21,6 +22,9 @@ const INSTALL_DENY: &str = "cargo install --locked cargo-deny@0.20.2";
 enum Task {
     /// Everything that continuous integration checks: format, lints, dependency rules, documentation, tests.
     Ci,
+    /// Builds the web console (network, Node.js), checks its types and tests it in Chromium, where one is found. Not part of
+    /// `ci`, which checks that the committed assets were built from the committed sources.
+    Console,
     /// Whether the feature `cuda` compiles: brings NVIDIA's compiler (network, Python) into target/ and lints with it. Not part
     /// of `ci`: NVIDIA's compiler takes many minutes for candle's kernels.
     Cuda,
@@ -71,6 +75,7 @@ const WEIGHTS: Step =
 fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Ci => ci(),
+        Task::Console => console::console(),
         Task::Cuda => cuda::cuda(),
         Task::Weights => run(&WEIGHTS, &[]),
     };
