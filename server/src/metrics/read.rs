@@ -5,7 +5,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use actix_web::web;
 use facesocial_cache::CacheStatus;
 use facesocial_gpu::Gpu;
-use facesocial_pipeline::MB;
 use prometheus::proto::MetricFamily;
 
 use super::{families as f, networks, process::Process, readings::Readings};
@@ -111,7 +110,7 @@ fn cards(readings: &mut Readings) {
 fn of_card(readings: &mut Readings, card: &Gpu) {
     let number = card.index.to_string();
     let gpu = [number.as_str()];
-    let bytes = |mb: Option<u64>| mb.map(|mb| (mb as usize * MB) as f64);
+    let bytes = |mb: Option<u64>| mb.map(|mb| (mb << 20) as f64);
     readings.set(&f::GPU_UP, &gpu, flag(card.fault.is_none()));
     readings.set_known(&f::GPU_MEMORY_USED, &gpu, bytes(card.memory_used_mb));
     readings.set_known(&f::GPU_MEMORY_TOTAL, &gpu, bytes(card.memory_total_mb));
