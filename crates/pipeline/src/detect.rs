@@ -24,6 +24,9 @@ const SAME_FACE_IOU: f32 = 0.3;
 /// A face that only BlazeFace sees, and that O-Net does not confirm, is kept from this score on: masks, profiles and
 /// heavy shadows defeat O-Net before they defeat BlazeFace.
 const UNCONFIRMED_SCORE: f32 = 0.75;
+/// A face that only YOLOv10n sees, and that O-Net does not confirm, must be surer than was asked for by so much: of those
+/// just above its usual threshold every second one is none, a tenth higher one in fifty (its card).
+const UNCONFIRMED_MARGIN: f32 = 0.1;
 /// The cascade looks for faces from this share of the photo's longer side on; smaller ones only when asked for.
 const RELATIVE_MIN_FACE: f32 = 0.015;
 /// Boxes of YOLOv10n that overlap more than this are one face answered twice.
@@ -123,8 +126,8 @@ fn one_range(
 }
 
 /// The MTCNN cascade; YOLOv10n for the faces that the cascade misses: small, masked and turned ones; BlazeFace for those
-/// that both miss. They get MTCNN's landmarks where O-Net recognises them. The cascade's boxes go first because YOLOv10n's
-/// fit large single faces less well, see its card. Gives the ids of those that looked.
+/// that both miss. They get MTCNN's landmarks where O-Net recognises them. The cascade's boxes go first: they come with landmarks.
+/// Gives the ids of those that looked.
 ///
 /// A detector that other processes run, none of which answers, is left out, unless it is the last one.
 fn auto(call: Call<'_>, image: &RgbImage, options: &DetectOptions) -> Result<(String, Vec<Face>)> {
@@ -158,7 +161,9 @@ fn auto(call: Call<'_>, image: &RgbImage, options: &DetectOptions) -> Result<(St
     }
     // A cascade that did not look cannot be asked to look again.
     let mut refiner = Refiner { call, image, reach, there: found.is_some() };
-    let found = add_missed(&mut refiner, found.unwrap_or_default(), more.unwrap_or_default()).map_err(&mtcnn)?;
+    let unconfirmed = min_score + UNCONFIRMED_MARGIN;
+    let found = found.unwrap_or_default();
+    let found = add_missed(&mut refiner, found, more.unwrap_or_default(), unconfirmed).map_err(&mtcnn)?;
     let faces = refine_missed(&mut refiner, screened.unwrap_or_default(), found).map_err(&mtcnn)?;
     // One that was lost on the way has not looked at everything.
     if refiner.there {
@@ -209,20 +214,23 @@ impl Refiner<'_> {
     }
 }
 
-/// Adds to the cascade's faces those that only YOLOv10n saw.
+/// Adds to the cascade's faces those that only YOLOv10n saw; those that O-Net does not confirm from the score `unconfirmed` on.
 fn add_missed(
     refiner: &mut Refiner<'_>,
     mut faces: Vec<Face>,
     mut more: Vec<Face>,
+    unconfirmed: f32,
 ) -> facesocial_engine::Result<Vec<Face>> {
     more.retain(|m| faces.iter().all(|f| !same_face(&m.bbox, &f.bbox)));
     let boxes: Vec<BBox> = more.iter().map(|f| f.bbox).collect();
-    for (face, refined) in more.iter_mut().zip(refiner.refine(&boxes)?) {
-        if let Some(refined) = refined.filter(|r| same_face(&r.bbox, &face.bbox)) {
-            face.landmarks = refined.landmarks;
+    for (mut face, refined) in more.into_iter().zip(refiner.refine(&boxes)?) {
+        match refined.filter(|r| same_face(&r.bbox, &face.bbox)) {
+            Some(refined) => face.landmarks = refined.landmarks,
+            None if face.score < unconfirmed => continue,
+            None => {}
         }
+        faces.push(face);
     }
-    faces.extend(more);
     Ok(faces)
 }
 
