@@ -32,6 +32,8 @@ fn table() -> BTreeMap<(String, String), Option<String>> {
             panic!("{line}")
         };
         let path = match listener {
+            // What other servers ask on services' own ports is no part of the API.
+            "services" => continue,
             "gateway" | "all" => path.to_owned(),
             "api" => format!("/api/v1{path}"),
             service => format!("{}{path}", facesocial::services::scope(service.parse::<Service>().unwrap())),

@@ -27,6 +27,12 @@ const UNCONFIRMED_SCORE: f32 = 0.75;
 /// A face that only YOLOv10n sees, and that O-Net does not confirm, must be surer than was asked for by so much: of those
 /// just above its usual threshold every second one is none, a tenth higher one in fifty (its card).
 const UNCONFIRMED_MARGIN: f32 = 0.1;
+/// YOLOv10n's boxes from this score on tell which of the cascade's faces are faces.
+const FAINT_SCORE: f32 = 0.05;
+/// The cascade's faces that YOLOv10n does not see at all are kept from this score on.
+const CASCADE_ALONE: f32 = 0.9;
+/// What their score counts: they are more often wrong than those that both see.
+const ALONE_WEIGHT: f32 = 0.6;
 /// The cascade looks for faces from this share of the photo's longer side on; smaller ones only when asked for.
 const RELATIVE_MIN_FACE: f32 = 0.015;
 /// Boxes of YOLOv10n that overlap more than this are one face answered twice.
@@ -125,9 +131,9 @@ fn one_range(
     Ok((network.id().map_err(unavailable(Service::Mediapipe))?.to_string(), faces))
 }
 
-/// The MTCNN cascade; YOLOv10n for the faces that the cascade misses: small, masked and turned ones; BlazeFace for those
-/// that both miss. They get MTCNN's landmarks where O-Net recognises them. The cascade's boxes go first: they come with landmarks.
-/// Gives the ids of those that looked.
+/// YOLOv10n, with the landmarks of the MTCNN cascade for the faces that both see, and the cascade's own where it is very sure;
+/// BlazeFace for those that both miss. What only one of them saw gets landmarks where O-Net recognises it. Gives the ids of
+/// those that looked.
 ///
 /// A detector that other processes run, none of which answers, is left out, unless it is the last one.
 fn auto(call: Call<'_>, image: &RgbImage, options: &DetectOptions) -> Result<(String, Vec<Face>)> {
@@ -135,7 +141,8 @@ fn auto(call: Call<'_>, image: &RgbImage, options: &DetectOptions) -> Result<(St
     let [mediapipe, mtcnn] = [Service::Mediapipe, Service::Mtcnn].map(unavailable);
     let mut reach = Reach::default();
     let screening = reach.of(Screening::begin(call, image, min_score)).map_err(&mediapipe)?;
-    let searching = match single_shot::begin(call, &engine.yolo, image, YOLO, min_score) {
+    // Faint ones are no faces by themselves, but tell which of the cascade's are.
+    let searching = match single_shot::begin(call, &engine.yolo, image, YOLO, min_score.min(FAINT_SCORE)) {
         // The one that need not be there.
         Err(EngineError::Absent { .. }) => None,
         begun => reach.of(begun).map_err(&mtcnn)?,
@@ -161,10 +168,12 @@ fn auto(call: Call<'_>, image: &RgbImage, options: &DetectOptions) -> Result<(St
     }
     // A cascade that did not look cannot be asked to look again.
     let mut refiner = Refiner { call, image, reach, there: found.is_some() };
-    let unconfirmed = min_score + UNCONFIRMED_MARGIN;
-    let found = found.unwrap_or_default();
-    let found = add_missed(&mut refiner, found, more.unwrap_or_default(), unconfirmed).map_err(&mtcnn)?;
-    let faces = refine_missed(&mut refiner, screened.unwrap_or_default(), found).map_err(&mtcnn)?;
+    let doubtful = more.is_some();
+    let found = match (found.unwrap_or_default(), more) {
+        (cascaded, Some(boxes)) => both(&mut refiner, cascaded, boxes, min_score).map_err(&mtcnn)?,
+        (cascaded, None) => cascaded,
+    };
+    let faces = refine_missed(&mut refiner, screened.unwrap_or_default(), found, doubtful).map_err(&mtcnn)?;
     // One that was lost on the way has not looked at everything.
     if refiner.there {
         looked.push(engine.mtcnn.id().map_err(&mtcnn)?.to_string());
@@ -214,24 +223,43 @@ impl Refiner<'_> {
     }
 }
 
-/// Adds to the cascade's faces those that only YOLOv10n saw; those that O-Net does not confirm from the score `unconfirmed` on.
-fn add_missed(
+/// Joins the cascade's faces and YOLOv10n's `boxes`, best first, faint ones among them. A face that both see has the box of the
+/// latter, which fits better, the landmarks of the former, and the mean score. What the cascade alone sees must be all but certain,
+/// and ranks below; what YOLOv10n alone sees must be surer than was asked for, unless O-Net confirms it.
+fn both(
     refiner: &mut Refiner<'_>,
-    mut faces: Vec<Face>,
-    mut more: Vec<Face>,
-    unconfirmed: f32,
+    cascaded: Vec<Face>,
+    mut boxes: Vec<Face>,
+    min_score: f32,
 ) -> facesocial_engine::Result<Vec<Face>> {
-    more.retain(|m| faces.iter().all(|f| !same_face(&m.bbox, &f.bbox)));
-    let boxes: Vec<BBox> = more.iter().map(|f| f.bbox).collect();
-    for (mut face, refined) in more.into_iter().zip(refiner.refine(&boxes)?) {
+    let mut faces = Vec::with_capacity(cascaded.len().max(boxes.len()));
+    for face in suppress(cascaded, same_face) {
+        let overlap = |i: &usize| face.bbox.iou(&boxes[*i].bbox);
+        let seen = (0..boxes.len()).filter(|i| same_face(&face.bbox, &boxes[*i].bbox));
+        match seen.max_by(|a, b| overlap(a).total_cmp(&overlap(b))) {
+            Some(i) => {
+                let Face { bbox, score, .. } = boxes.remove(i);
+                faces.push(Face { bbox, score: f32::midpoint(score, face.score), landmarks: face.landmarks });
+            }
+            None => faces.extend(without_yolo(face)),
+        }
+    }
+    boxes.retain(|b| b.score >= min_score && faces.iter().all(|f| !same_face(&b.bbox, &f.bbox)));
+    let places: Vec<BBox> = boxes.iter().map(|f| f.bbox).collect();
+    for (mut face, refined) in boxes.into_iter().zip(refiner.refine(&places)?) {
         match refined.filter(|r| same_face(&r.bbox, &face.bbox)) {
             Some(refined) => face.landmarks = refined.landmarks,
-            None if face.score < unconfirmed => continue,
+            None if face.score < min_score + UNCONFIRMED_MARGIN => continue,
             None => {}
         }
         faces.push(face);
     }
     Ok(faces)
+}
+
+/// What is left of a face of the cascade's that YOLOv10n does not see.
+fn without_yolo(face: Face) -> Option<Face> {
+    (face.score >= CASCADE_ALONE).then(|| Face { score: face.score * ALONE_WEIGHT, ..face })
 }
 
 /// Waits for YOLOv10n, whose boxes carry no landmarks.
@@ -253,12 +281,13 @@ fn refine(call: Call<'_>, image: &RgbImage, boxes: &[BBox]) -> facesocial_engine
     call.engine.mtcnn.refine(call.caller, image, boxes)
 }
 
-/// Adds to the primary detector's faces those that only BlazeFace saw, refined where O-Net agrees, else as BlazeFace saw
-/// them; and BlazeFace's landmarks to those that O-Net did not recognise.
+/// Adds to the faces those that only BlazeFace saw, refined where O-Net agrees, else as BlazeFace saw them; and BlazeFace's
+/// landmarks to those that O-Net did not recognise. `doubtful`: YOLOv10n looked and did not see them.
 fn refine_missed(
     refiner: &mut Refiner<'_>,
     screened: Vec<Face>,
     mut found: Vec<Face>,
+    doubtful: bool,
 ) -> facesocial_engine::Result<Vec<Face>> {
     let mut missed: Vec<Face> = Vec::new();
     for seen in screened {
@@ -274,6 +303,7 @@ fn refine_missed(
     let boxes: Vec<BBox> = missed.iter().map(|f| f.bbox).collect();
     for (seen, refined) in missed.into_iter().zip(refiner.refine(&boxes)?) {
         match refined {
+            Some(face) if doubtful => found.extend(without_yolo(face)),
             Some(face) => found.push(face),
             None if seen.score >= UNCONFIRMED_SCORE => found.push(seen),
             None => {}
