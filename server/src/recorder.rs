@@ -12,8 +12,11 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Time until the first look at the size of a database that was just opened.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Writes records again and again, and looks up how much the database holds.
+/// Writes records again and again, and looks up how much the database holds; ends where there is none.
 pub async fn keep(state: &State) {
+    if !state.has_store {
+        return;
+    }
     while state.store().is_err() {
         tokio::time::sleep(SOON).await;
     }

@@ -368,15 +368,7 @@ async fn healthz() -> HttpResponse {
 }
 
 async fn readyz(state: web::Data<State>) -> ApiResult<HttpResponse> {
-    let pipeline = &state.ready()?.pipeline;
-    if !pipeline.engine().healthy() {
-        return Err(ApiError::new(Code::NotReady, "the device that runs the networks fails"));
-    }
-    // Without faces nothing can be said; whatever else is missing is told in its place of an answer.
-    pipeline.detection()?;
-    if state.has_store {
-        state.store()?;
-    }
+    state.answers()?;
     Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
 }
 

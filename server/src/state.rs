@@ -298,6 +298,23 @@ impl State {
         (self.memory.used.load(Ordering::Relaxed), self.memory.limit)
     }
 
+    /// Whether every kind of request that belongs here can be answered.
+    ///
+    /// # Errors
+    /// [`Code::NotReady`] as [`Self::ready`], and where the device fails; no faces can be found; the database is not open.
+    pub fn answers(&self) -> ApiResult<()> {
+        let pipeline = &self.ready()?.pipeline;
+        if !pipeline.engine().healthy() {
+            return Err(ApiError::new(Code::NotReady, "the device that runs the networks fails"));
+        }
+        // Without faces nothing can be said; whatever else is missing is told in its place of an answer.
+        pipeline.detection()?;
+        if self.has_store {
+            self.store()?;
+        }
+        Ok(())
+    }
+
     /// Memory for one upload; grows as the upload arrives.
     pub fn reserve(&self) -> Reservation {
         Reservation { memory: Arc::clone(&self.memory), bytes: 0 }

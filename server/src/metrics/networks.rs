@@ -10,7 +10,8 @@ pub fn read(readings: &mut Readings, networks: Vec<NetworkReport>, budgets: &Bud
     for network in &networks {
         of_network(readings, network);
     }
-    for service in Service::ALL {
+    // What another process runs is told there.
+    for service in Service::ALL.iter().filter(|service| networks.iter().any(|network| payer(network) == **service)) {
         let (name, budget) = (service.as_str(), budgets.of(*service));
         readings.set(&f::SERVICE_MEMORY, &[name], memory_of(&networks, *service) as f64);
         readings.set(&f::SERVICE_BUDGET, &[name], budget as f64);

@@ -53,6 +53,9 @@ fn cache(readings: &mut Readings, status: &CacheStatus) {
 }
 
 async fn database(readings: &mut Readings, state: &State) {
+    if !state.has_store {
+        return;
+    }
     let Ok(store) = state.store() else { return readings.set(&f::DATABASE_UP, &[], 0.0) };
     let asked = Instant::now();
     let answers = matches!(tokio::time::timeout(PATIENCE, store.ping()).await, Ok(Ok(())));
@@ -83,7 +86,7 @@ fn server(readings: &mut Readings, state: &State) {
     readings.set(&f::UPLOAD_MEMORY_LIMIT, &[], limit as f64);
     readings.set(&f::LIVE_CONNECTIONS, &[], state.live.open() as f64);
     readings.set(&f::LIVE_CONNECTIONS_LIMIT, &[], state.live.config.connections as f64);
-    readings.set(&f::READY, &[], flag(state.ready().is_ok() && state.store().is_ok()));
+    readings.set(&f::READY, &[], flag(state.answers().is_ok()));
     readings.set(&f::BUILD_INFO, &[VERSION], 1.0);
     let start = SystemTime::now().checked_sub(state.started.elapsed());
     let start = start.and_then(|start| start.duration_since(UNIX_EPOCH).ok());
@@ -122,9 +125,33 @@ fn of_card(readings: &mut Readings, card: &Gpu) {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use prometheus::TextEncoder;
 
     use super::*;
+    use crate::config::{Config, ServeArgs};
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    #[tokio::test]
+    async fn a_server_without_a_database_tells_nothing_of_one_and_another_that_it_is_away() {
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&secret, "a secret for tests alone, long enough").unwrap();
+        let secret = format!("--internal-secret-file={}", secret.path().display());
+        let service = ["--internal-only", "--no-gateway", "--services=yolo", secret.as_str()];
+        for (args, told) in [(&service[..], false), (&[], true)] {
+            let args = Cli::parse_from([&["serve"], args].concat()).serve;
+            let state = State::new(&Config::try_from(args).unwrap(), facesocial_cache::open(None, 1 << 20).unwrap());
+            let mut readings = Readings::default();
+            database(&mut readings, &state).await;
+            let text = TextEncoder::new().encode_to_string(&readings.join(Vec::new())).unwrap();
+            assert_eq!(text.contains("facesocial_database_up 0"), told, "{text}");
+        }
+    }
 
     #[test]
     fn a_card_tells_what_it_knows_in_base_units() {

@@ -37,9 +37,9 @@ pub struct Health {
     /// Memory of graphics cards that the whole process takes, MiB: 0 where the networks run on the processor. Null where they
     /// run on a card and its driver does not tell.
     pub gpu_memory_used_mb: Option<u64>,
-    /// Memory that the service's networks may be given, MiB, on whichever device they run.
+    /// Memory that the service's networks may be given, MB, on whichever device they run.
     pub gpu_memory_limit_mb: Option<u64>,
-    /// Memory that the service's loaded networks may take now, MiB: their weights and a batch of the largest size.
+    /// Memory that the service's loaded networks may take now, MB: their weights and a batch of the largest size.
     pub network_memory_mb: Option<u64>,
     /// Percent of one core that the whole process took since health was asked for last, or since the start; above 100 where
     /// several cores compute.
