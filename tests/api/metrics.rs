@@ -272,7 +272,7 @@ async fn the_database_keeps_what_was_answered_and_how_the_services_were() {
     app.ready().await;
     get(app.service(Service::Yolo, "/health")).await;
     // The first look at the services is made within a second of the start.
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     app.stopper.stop();
     // What was answered is written at the latest while the server stops; only then another one may open the embedded database.
     let (begun, mut rows) = (Instant::now(), BTreeMap::new());

@@ -182,6 +182,7 @@ async fn an_operators_day() {
 
 /// Gateway, seven services, two replicas of one, and Postgres and Redis where these can be had.
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "what is left out is told")]
 async fn a_process_for_each_service() {
     const SERVICE: &str = "recognition";
     let (postgres, redis) = (Postgres::shared(), Redis::shared());

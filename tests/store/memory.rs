@@ -22,6 +22,7 @@ const MOST: u64 = 512 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
+#[expect(clippy::print_stderr, reason = "what is left out is told")]
 async fn the_worst_clients_cost_no_lasting_memory() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&Places { folder: folder.path().to_owned(), ..Places::default() }).await;

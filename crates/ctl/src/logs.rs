@@ -68,7 +68,10 @@ pub async fn show(
         let length = path.metadata().map_or(0, |m| m.len());
         open.push((name, path, length, Vec::new()));
     }
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         sleep(LOOK).await;
         for (name, path, seen, rest) in &mut open {
             for line in added(path, seen, rest).map_err(CtlError::file(path.clone()))? {
@@ -77,7 +80,6 @@ pub async fn show(
         }
         out.flush().map_err(written)?;
     }
-    Ok(())
 }
 
 fn write_line(out: &mut impl Write, name: Option<&String>, line: &str) -> io::Result<()> {

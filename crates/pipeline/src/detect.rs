@@ -131,8 +131,8 @@ fn one_range(
     Ok((network.id().map_err(unavailable(Service::Mediapipe))?.to_string(), faces))
 }
 
-/// YOLOv10n, with the landmarks of the MTCNN cascade for the faces that both see, and the cascade's own where it is very sure;
-/// BlazeFace for those that both miss. What only one of them saw gets landmarks where O-Net recognises it. Gives the ids of
+/// YOLOv10n, which is wrong least often; box and landmarks of the MTCNN cascade for the faces that both see, and the cascade's
+/// own where it is very sure; BlazeFace for those that both miss. What only one of them saw gets landmarks where O-Net recognises it. Gives the ids of
 /// those that looked.
 ///
 /// A detector that other processes run, none of which answers, is left out, unless it is the last one.
@@ -223,8 +223,8 @@ impl Refiner<'_> {
     }
 }
 
-/// Joins the cascade's faces and YOLOv10n's `boxes`, best first, faint ones among them. A face that both see has the box of the
-/// latter, which fits better, the landmarks of the former, and the mean score. What the cascade alone sees must be all but certain,
+/// Joins the cascade's faces and YOLOv10n's `boxes`, best first, faint ones among them. A face that both see has box and landmarks
+/// of the former, by which the networks after it were measured, and the mean score. What the cascade alone sees must be all but certain,
 /// and ranks below; what YOLOv10n alone sees must be surer than was asked for, unless O-Net confirms it.
 fn both(
     refiner: &mut Refiner<'_>,
@@ -238,8 +238,8 @@ fn both(
         let seen = (0..boxes.len()).filter(|i| same_face(&face.bbox, &boxes[*i].bbox));
         match seen.max_by(|a, b| overlap(a).total_cmp(&overlap(b))) {
             Some(i) => {
-                let Face { bbox, score, .. } = boxes.remove(i);
-                faces.push(Face { bbox, score: f32::midpoint(score, face.score), landmarks: face.landmarks });
+                let seen = boxes.remove(i);
+                faces.push(Face { score: f32::midpoint(seen.score, face.score), ..face });
             }
             None => faces.extend(without_yolo(face)),
         }
@@ -259,7 +259,7 @@ fn both(
 
 /// What is left of a face of the cascade's that YOLOv10n does not see.
 fn without_yolo(face: Face) -> Option<Face> {
-    (face.score >= CASCADE_ALONE).then(|| Face { score: face.score * ALONE_WEIGHT, ..face })
+    (face.score >= CASCADE_ALONE).then_some(Face { score: face.score * ALONE_WEIGHT, ..face })
 }
 
 /// Waits for YOLOv10n, whose boxes carry no landmarks.
