@@ -111,7 +111,7 @@ async fn detect_faces_gives_the_answer_of_the_service_asked_for() {
     assert_eq!(ok(post(url(), form("portrait.jpg")).await).await["model_info"]["detector"], "mediapipe");
     let mtcnn = ok(post(url(), form("portrait.jpg").text("service", "mtcnn")).await).await;
     assert_eq!(mtcnn["model_info"]["detector"], "mtcnn");
-    let yolo = ok(post(url(), form("portrait.jpg").text("service", "yolo")).await).await;
+    let yolo = ok(post(url(), form("portrait_2.jpg").text("service", "yolo")).await).await;
     assert_eq!((&yolo["model_info"]["detector"], &yolo["total_faces"]), (&json!("yolov10n"), &json!(1)));
     let wrong =
         problem(post(url(), form("portrait.jpg").text("service", "dlib")).await, 400, "INVALID_DETECTION_METHOD");

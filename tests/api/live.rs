@@ -363,7 +363,7 @@ async fn nothing_is_analysed_before_it_is_known_who_asks() {
         live.say(json!({ "type": "auth", "token": token })).await;
         live.hear_of("authenticated").await;
         live.start(json!({ "analyses": [], "detector": "yolo" })).await;
-        assert_eq!(live.ask(photo("portrait.jpg")).await["faces"], 1);
+        assert_eq!(live.ask(photo("portrait_2.jpg")).await["faces"], 1);
     }
     let (mut live, hello) = Live::open_with(&server.app, ("x-api-key", &key)).await;
     assert_eq!(hello["authenticated"], true);

@@ -42,7 +42,7 @@ fn server() -> anyhow::Result<PathBuf> {
     }
     let text = String::from_utf8_lossy(&output.stdout);
     // A line for each artifact; that of the binary names its file.
-    let executable = text.lines().filter_map(|line| line.split_once("\"executable\":\"")).last();
+    let executable = text.lines().filter_map(|line| line.split_once("\"executable\":\"")).next_back();
     let path = executable.and_then(|(_, rest)| rest.split_once('"')).map(|(path, _)| PathBuf::from(path));
     path.context("cargo did not say where the server is")
 }
