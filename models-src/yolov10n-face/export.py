@@ -1,6 +1,6 @@
-"""Writes what inference needs of a checkpoint: the one-to-one head alone, batch norms folded, half precision.
+"""Writes what inference needs of a checkpoint: one head, the one-to-one head unless told, batch norms folded, half precision.
 
-    python models-src/yolov10n-face/export.py --weights ema.pt --out weights/yolov10n_face.safetensors
+    python models-src/yolov10n-face/export.py --weights ema.pt --out weights/yolov10n_face.safetensors --head many
 
 Folded in f32 before rounding: running variances leave the range of f16, kernels do not. The parallel depthwise kernels
 are merged into one 7 x 7, as in the exports of the reference. The keys are those of the reference's state dict.

@@ -104,13 +104,8 @@ impl Compose {
     /// The container does not run, or the program fails.
     pub async fn execute(&self, service: &str, program: &[&str], input: Stdio, output: Stdio) -> Result<()> {
         let mut command = self.command(&[&["exec", "-T", service], program].concat());
-        let line = line(&command);
-        let failed = |what: String| CtlError::Program { command: line, what };
-        match command.stdin(input).stdout(output).status().await {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(failed(format!("failed: {status}"))),
-            Err(e) => Err(failed(format!("cannot be run: {e}"))),
-        }
+        command.stdin(input).stdout(output);
+        finish(command).await
     }
 
     /// What runs and how it is.
@@ -137,13 +132,8 @@ impl Compose {
 
     async fn run(&self, arguments: &[&str]) -> Result<()> {
         let mut command = self.command(arguments);
-        let line = line(&command);
-        let failed = |what: String| CtlError::Program { command: line, what };
-        match command.stdin(Stdio::null()).status().await {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(failed(format!("failed: {status}"))),
-            Err(e) => Err(failed(format!("cannot be run: {e}"))),
-        }
+        command.stdin(Stdio::null());
+        finish(command).await
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -154,6 +144,17 @@ impl Compose {
         }
         command.args(arguments);
         command
+    }
+}
+
+/// Runs a command to its end.
+async fn finish(mut command: Command) -> Result<()> {
+    let line = line(&command);
+    let failed = |what: String| CtlError::Program { command: line, what };
+    match command.status().await {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(failed(format!("failed: {status}"))),
+        Err(e) => Err(failed(format!("cannot be run: {e}"))),
     }
 }
 

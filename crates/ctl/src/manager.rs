@@ -134,16 +134,16 @@ impl Manager {
     /// A part that cannot be multiplied; replicas that do not become ready.
     pub async fn scale(&self, unit: &str, replicas: u16) -> Result<()> {
         match self {
-            Self::Local(local) => {
-                let [unit] = units(&[unit.to_owned()])?[..] else { return Err(CtlError::OneProcess) };
-                local.scale(unit, replicas).await
-            }
+            Self::Local(local) => local.scale(self::unit(unit)?, replicas).await,
             Self::Compose(compose) => compose.scale(unit, replicas).await,
         }
     }
 }
 
 fn units(named: &[String]) -> Result<Vec<Unit>> {
-    let parse = |name: &String| name.parse().map_err(|has: String| CtlError::NoSuchUnit { unit: name.clone(), has });
-    named.iter().map(parse).collect()
+    named.iter().map(|name| unit(name)).collect()
+}
+
+fn unit(name: &str) -> Result<Unit> {
+    name.parse().map_err(|has| CtlError::NoSuchUnit { unit: name.to_owned(), has })
 }

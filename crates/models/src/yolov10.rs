@@ -9,7 +9,8 @@
 //!
 //! Training has two heads: one that may answer with many boxes for an object, one that must answer with one. Only the
 //! second is used here, and its best answers are taken as they are. Each side of a box is a distribution over 16 distances
-//! in cells, whose mean counts (distribution focal loss, <https://arxiv.org/abs/2006.04388>).
+//! in cells, whose mean counts (distribution focal loss, <https://arxiv.org/abs/2006.04388>). The weights that this project
+//! trained hold the first head under the names of the second: whoever runs them leaves out the boxes that overlap a better one.
 //!
 //! No deviation in the result: batch norms are folded into the convolution before them, and the two depthwise kernels of
 //! [`RepVggDw`] are added into one. Axes: `n` batch, `c` channels, `h` rows, `w` columns, `a` anchors.
