@@ -80,6 +80,12 @@ impl Local {
         let mut looker = Looker::new()?;
         let mut awaited = Vec::new();
         for unit in topology.chosen(named)? {
+            // The last one: it would leave alone for a while whom it asks before that one listens.
+            if unit == Unit::Gateway {
+                for (unit, number, process) in awaited.drain(..) {
+                    self.wait(&topology, unit, number, process).await?;
+                }
+            }
             for number in 1..=topology.replicas(unit) {
                 let known = topology.running.iter().find(|r| r.unit == unit && r.number == number);
                 let runs = known.map(|r| r.process).filter(|p| looker.runs(*p));
