@@ -123,12 +123,22 @@ fn cuda(number: usize) -> Result<Device, DeviceError> {
     if !HAS_CUDA {
         return Err(DeviceError::NotBuilt { choice });
     }
-    let device = guarded(|| Device::new_cuda(number)).map_err(|reason| unusable(choice, reason))?;
+    let device = guarded(|| open(number)).map_err(|reason| unusable(choice, reason))?;
     match guarded(|| sum(&device)) {
         Ok(SUM) => Ok(device),
         Ok(other) => Err(DeviceError::Faulty { choice, reason: format!("a sum that is {SUM} came out as {other}") }),
         Err(reason) => Err(DeviceError::Faulty { choice, reason }),
     }
+}
+
+#[cfg(feature = "cuda")]
+fn open(number: usize) -> candle::Result<Device> {
+    facesocial_cuda::open(number)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open(number: usize) -> candle::Result<Device> {
+    Device::new_cuda(number)
 }
 
 const fn unusable(choice: DeviceChoice, reason: String) -> DeviceError {

@@ -17,7 +17,10 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit, oneshot},
 };
 
-use crate::error::{EngineError, Result};
+use crate::{
+    error::{EngineError, Result},
+    memory::{Gauge, Meter},
+};
 
 /// Batches in a row that a device fails before it is in trouble.
 const TROUBLE: u32 = 3;
@@ -30,6 +33,7 @@ pub fn on_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 /// One device with its owner.
 pub(crate) struct Executor {
     device: Device,
+    gauge: Gauge,
     slots: Arc<Semaphore>,
     /// Batches in a row that the device failed.
     trouble: AtomicU32,
@@ -38,11 +42,11 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    /// Starts the owner of `device`.
+    /// Starts the owner of `device`; `meter` reads the memory of the process.
     ///
     /// # Errors
     /// [`EngineError::Thread`].
-    pub fn start(device: Device) -> Result<Self> {
+    pub fn start(device: Device, meter: Option<Meter>) -> Result<Self> {
         let failed = |source| EngineError::Thread { source: Arc::new(source) };
         let runtime = Builder::new_current_thread().enable_time().build().map_err(failed)?;
         let handle = runtime.handle().clone();
@@ -55,12 +59,23 @@ impl Executor {
         // On a CPU a batch of one small network keeps one core busy, not all.
         let slots = if device.is_cpu() { rayon::current_num_threads() } else { 1 };
         let slots = Arc::new(Semaphore::new(slots));
-        Ok(Self { device, slots, trouble: AtomicU32::new(0), runtime: handle, owner: Some((stop, owner)) })
+        let gauge = Gauge::of(&device, meter);
+        Ok(Self { device, gauge, slots, trouble: AtomicU32::new(0), runtime: handle, owner: Some((stop, owner)) })
     }
 
     /// The device.
     pub const fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// How much memory the device has lent.
+    pub const fn gauge(&self) -> &Gauge {
+        &self.gauge
+    }
+
+    /// Gives memory that no tensor holds back to a card.
+    pub fn trim(&self) {
+        self.gauge.trim();
     }
 
     /// Where batches wait for their turn.
@@ -105,6 +120,8 @@ impl Executor {
             }
         }
         if device_failed {
+            // What is left may lie in pieces that are too small.
+            self.trim();
             self.trouble.fetch_add(1, Ordering::Relaxed);
         }
     }

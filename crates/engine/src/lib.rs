@@ -148,7 +148,7 @@ impl Engine {
         let folders = Folders::open(&options.weights, options.pulled.as_deref())?;
         let settings = options.settings.clone();
         let opened = settings.device.open(settings.device_fallback)?;
-        let executor = Arc::new(Executor::start(opened.device)?);
+        let executor = Arc::new(Executor::start(opened.device, settings.meter)?);
         let registry = Registry::new(settings.budgets.clone(), settings.batches.max_batch);
         if let Some(idle) = settings.idle {
             executor.runtime().spawn(sweep(Arc::downgrade(&registry), idle));
@@ -165,7 +165,7 @@ impl Engine {
     /// Weights that are present and cannot be used; a network that fails; a budget that is too small for one item; a
     /// pinned network that does not run here.
     pub fn warm_up(&self) -> Result<()> {
-        self.registry.warm_up(self.settings.meter, &self.on_demand)?;
+        self.registry.warm_up(self.executor.gauge(), &self.on_demand)?;
         self.settings.pinned.iter().try_for_each(|name| self.registry.pin(name, true))
     }
 

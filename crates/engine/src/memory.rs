@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use candle::Device;
 use facesocial_types::Service;
 
 use crate::error::{EngineError, MB, Result};
@@ -17,13 +18,90 @@ pub struct Meter {
     pub reset_peak: fn(),
 }
 
-impl Meter {
-    /// Runs `f` and tells how many bytes more are allocated afterwards.
-    pub(crate) fn kept<R>(&self, f: impl FnOnce() -> R) -> (R, usize) {
-        let before = (self.allocated)();
-        let done = f();
-        (done, (self.allocated)().saturating_sub(before))
+/// Reads how much memory the device has lent: the process' own for the processor, the card's for a card.
+#[derive(Clone)]
+pub(crate) enum Gauge {
+    /// Nobody counts.
+    Blind,
+    /// The process.
+    Process(Meter),
+    /// The card.
+    #[cfg(feature = "cuda")]
+    Card(facesocial_cuda::DeviceMemory),
+}
+
+impl Gauge {
+    /// The gauge of `device`; `process` reads the process.
+    pub fn of(device: &Device, process: Option<Meter>) -> Self {
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() {
+            return match facesocial_cuda::DeviceMemory::of(device) {
+                Ok(memory) => Self::Card(memory),
+                Err(error) => {
+                    tracing::warn!("the card's driver does not tell how much memory is used: {error}");
+                    Self::Blind
+                }
+            };
+        }
+        match process {
+            Some(meter) if device.is_cpu() => Self::Process(meter),
+            _ => Self::Blind,
+        }
     }
+
+    /// Bytes allocated now.
+    pub fn allocated(&self) -> Option<usize> {
+        match self {
+            Self::Blind => None,
+            Self::Process(meter) => Some((meter.allocated)()),
+            #[cfg(feature = "cuda")]
+            Self::Card(memory) => told(memory.allocated()),
+        }
+    }
+
+    /// Most bytes allocated at a time since the last reset.
+    pub fn peak(&self) -> Option<usize> {
+        match self {
+            Self::Blind => None,
+            Self::Process(meter) => Some((meter.peak)()),
+            #[cfg(feature = "cuda")]
+            Self::Card(memory) => told(memory.peak()),
+        }
+    }
+
+    /// Lets [`peak`](Self::peak) begin anew.
+    pub fn reset_peak(&self) {
+        match self {
+            Self::Blind => {}
+            Self::Process(meter) => (meter.reset_peak)(),
+            #[cfg(feature = "cuda")]
+            Self::Card(memory) => {
+                told(memory.reset_peak().map(|()| 0));
+            }
+        }
+    }
+
+    /// Gives back to a card what nobody holds; the processor's allocator does so by itself.
+    pub fn trim(&self) {
+        #[cfg(feature = "cuda")]
+        if let Self::Card(memory) = self {
+            told(memory.trim().map(|()| 0));
+        }
+    }
+
+    /// Runs `f` and tells how many bytes more are allocated afterwards.
+    pub fn kept<R>(&self, f: impl FnOnce() -> R) -> (R, usize) {
+        let before = self.allocated();
+        let done = f();
+        let kept = self.allocated().zip(before).map_or(0, |(after, before)| after.saturating_sub(before));
+        (done, kept)
+    }
+}
+
+/// A card that fails to tell will fail its next batch, too, where the failure has a place to go.
+#[cfg(feature = "cuda")]
+fn told(bytes: candle::Result<u64>) -> Option<usize> {
+    bytes.ok().and_then(|bytes| usize::try_from(bytes).ok())
 }
 
 /// Bytes that one network needs.

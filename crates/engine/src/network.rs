@@ -17,7 +17,7 @@ use crate::{
     caller::Caller,
     error::{EngineError, Result},
     executor::{Executor, on_pool},
-    memory::{Footprint, Meter},
+    memory::{Footprint, Gauge},
     registry::{Managed, NetworkReport, Registry},
     remote::{Elsewhere, Remote},
     wire::{self, Wire, WireError},
@@ -383,27 +383,20 @@ impl<M: Task> Managed for Present<M> {
         on_pool(|| self.resident.model().map(drop))
     }
 
-    fn measure(&self, meter: Option<Meter>, sizes: &[usize]) -> Result<()> {
+    fn measure(&self, gauge: &Gauge, sizes: &[usize]) -> Result<()> {
         let (resident, parts) = (&self.resident, self.executor.parts());
         let load = || on_pool(|| resident.model().map(drop));
-        let weights = match meter {
-            Some(meter) => {
-                let (loaded, kept) = meter.kept(load);
-                loaded.map(|()| kept)?
-            }
-            None => load().map(|()| 0)?,
-        };
+        let (loaded, weights) = gauge.kept(load);
+        loaded?;
         // Networks keep the memory of a batch for the next one, so that all sizes are measured from here.
-        let before = meter.map(|meter| (meter.allocated)());
+        let before = gauge.allocated();
         let mut batches = Vec::new();
         for &size in sizes {
             let items: Vec<M::Item> = (0..size).map(|_| M::grey(&resident.recipe.spec)).collect();
-            if let Some(meter) = meter {
-                (meter.reset_peak)();
-            }
+            gauge.reset_peak();
             on_pool(|| resident.forward(&items, parts)).into_iter().try_for_each(|a| a.map(drop))?;
-            if let (Some(meter), Some(before)) = (meter, before) {
-                batches.push((size, (meter.peak)().saturating_sub(before)));
+            if let (Some(peak), Some(before)) = (gauge.peak(), before) {
+                batches.push((size, peak.saturating_sub(before)));
             }
         }
         let mut footprint = resident.footprint.lock().unwrap_or_else(PoisonError::into_inner);
@@ -416,6 +409,7 @@ impl<M: Task> Managed for Present<M> {
 
     fn unload(&self) {
         self.resident.forget(&mut self.resident.slot());
+        self.executor.trim();
     }
 
     fn unload_if_idle(&self) -> Option<usize> {
@@ -428,6 +422,7 @@ impl<M: Task> Managed for Present<M> {
         let idle = slot.as_ref().is_some_and(|model| Arc::strong_count(model) == 1);
         idle.then(|| {
             self.resident.forget(&mut slot);
+            self.executor.trim();
             self.resident.footprint().least()
         })
     }

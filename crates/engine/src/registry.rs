@@ -11,7 +11,7 @@ use crate::{
     batch::BatchStats,
     caller::Caller,
     error::{EngineError, Result},
-    memory::{Budgets, Footprint, Meter},
+    memory::{Budgets, Footprint, Gauge},
 };
 
 /// One network, as an operator sees it.
@@ -59,7 +59,7 @@ pub(crate) trait Managed: Send + Sync {
     /// Loads it unless it is loaded.
     fn load(&self) -> Result<()>;
     /// Loads it, runs it once for each size, and writes down what that took.
-    fn measure(&self, meter: Option<Meter>, sizes: &[usize]) -> Result<()>;
+    fn measure(&self, gauge: &Gauge, sizes: &[usize]) -> Result<()>;
     /// Forgets the weights, at once or as soon as the batch under way has ended.
     fn unload(&self);
     /// Forgets the weights if no batch uses them; tells how many bytes that freed.
@@ -139,9 +139,9 @@ impl Registry {
     }
 
     /// Loads and measures every network but those of services that are `left_out`, and cuts the batches to the budgets.
-    pub fn warm_up(&self, meter: Option<Meter>, left_out: &[Service]) -> Result<()> {
+    pub fn warm_up(&self, gauge: &Gauge, left_out: &[Service]) -> Result<()> {
         for network in self.networks().into_iter().filter(|network| !left_out.contains(&network.service())) {
-            network.measure(meter, &MEASURED)?;
+            network.measure(gauge, &MEASURED)?;
             // Told as early as possible: a budget that is too small for one network is for several.
             self.apply(&self.budgets())?;
         }

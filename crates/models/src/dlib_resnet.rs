@@ -97,6 +97,7 @@ pub struct DlibResNet {
     conv32_down: FusedConv,
     stages: Vec<Vec<Residual>>,
     fc: Linear,
+    dtype: DType,
     device: Device,
     pool: Pool,
 }
@@ -126,6 +127,7 @@ impl DlibResNet {
             conv32_down: conv_scale(&vb.pp("conv32_down"), (3, 32), 7, down, Rectifier::RELU, Rectifier::NONE)?,
             stages,
             fc: linear_no_bias(256, EMBEDDING_LEN, vb.pp("fc"))?,
+            dtype: vb.dtype(),
             device: vb.device().clone(),
             pool: Pool::default(),
         })
@@ -187,8 +189,8 @@ impl DlibResNet {
         if chips.is_empty() {
             return Ok(Vec::new());
         }
-        let xs = NORMALIZE.features(chips, INPUT_SIZE, DType::F32, &self.device, &self.pool)?;
-        let embeddings = self.embedding(&xs)?.to_vec2::<f32>()?;
+        let xs = NORMALIZE.features(chips, INPUT_SIZE, self.dtype, &self.device, &self.pool)?;
+        let embeddings = self.embedding(&xs)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
         if embeddings.iter().flatten().any(|v| !v.is_finite()) {
             return Err(ModelError::NotFinite("dlib-resnet"));
         }

@@ -95,6 +95,7 @@ pub struct FaceRes {
     feats: Linear,
     age_pred: Linear,
     gender_pred: Linear,
+    dtype: DType,
     device: Device,
     pool: Pool,
 }
@@ -142,6 +143,7 @@ impl FaceRes {
             feats: linear(EMBEDDING_LEN, 256, vb.pp("feats"))?,
             age_pred: linear(256, AGES, vb.pp("age_pred"))?,
             gender_pred: linear(256, 1, vb.pp("gender_pred"))?,
+            dtype: vb.dtype(),
             device: vb.device().clone(),
             pool: Pool::default(),
         })
@@ -202,9 +204,10 @@ impl FaceRes {
         if crops.is_empty() {
             return Ok(Vec::new());
         }
-        let heads = self.heads(&NORMALIZE.features(crops, INPUT_SIZE, DType::F32, &self.device, &self.pool)?)?;
-        let (embeddings, ages) = (heads.embedding.to_vec2::<f32>()?, heads.age.to_vec2::<f32>()?);
-        let male = heads.male.flatten_all()?.to_vec1::<f32>()?;
+        let heads = self.heads(&NORMALIZE.features(crops, INPUT_SIZE, self.dtype, &self.device, &self.pool)?)?;
+        let rows = |xs: &Tensor| xs.to_dtype(DType::F32)?.to_vec2::<f32>();
+        let (embeddings, ages) = (rows(&heads.embedding)?, rows(&heads.age)?);
+        let male = heads.male.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         if embeddings.iter().chain(&ages).flatten().chain(&male).any(|v| !v.is_finite()) {
             return Err(ModelError::NotFinite("faceres"));
         }

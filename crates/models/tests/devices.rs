@@ -95,14 +95,14 @@ fn raw((first, second): (Tensor, Tensor)) -> Result<Rows> {
     Ok(vec![row(first)?, row(second)?])
 }
 
-fn shipped(file: &str, ask: Ask, device: &Device) -> Result<Rows> {
+fn shipped(file: &str, ask: Ask, dtype: DType, device: &Device) -> Result<Rows> {
     let path = root().join("weights").join(file).with_extension("safetensors");
-    ask(Weights::open(&path, None)?.var_builder(DType::F32, device))
+    ask(Weights::open(&path, None)?.var_builder(dtype, device))
 }
 
-fn pulled(name: &'static str, gain: f32, ask: Ask, device: &Device) -> Rows {
+fn pulled(name: &'static str, gain: f32, ask: Ask, dtype: DType, device: &Device) -> Rows {
     let reference = Reference { name, gain, step: 1 };
-    reference.load(Precision::F32, |vb| ask(vb.set_device(device.clone())))
+    reference.load(Precision::F32, |vb| ask(vb.set_device(device.clone()).set_dtype(dtype)))
 }
 
 /// The first card, in a build for one.
@@ -111,7 +111,11 @@ fn card() -> std::result::Result<Device, String> {
         return Err("this build has no CUDA".to_owned());
     }
     // Without a driver, CUDA's loader panics.
-    let opened = catch_unwind(|| Device::new_cuda(0)).map_err(|_| "no CUDA driver".to_owned())?;
+    #[cfg(feature = "cuda")]
+    let open = facesocial_cuda::open;
+    #[cfg(not(feature = "cuda"))]
+    let open = Device::new_cuda;
+    let opened = catch_unwind(|| open(0)).map_err(|_| "no CUDA driver".to_owned())?;
     opened.map_err(|e| e.to_string())
 }
 
@@ -136,11 +140,38 @@ fn on_a_card_every_network_answers_as_on_the_processor() {
     // Sums in another order, through many layers; TF32 would be ten times as far off.
     let tolerance = Tolerance { abs: 1e-3, rel: 1e-3 };
     for (file, ask) in SHIPPED {
-        let want = shipped(file, ask, &Device::Cpu).unwrap();
-        assert_alike(file, &shipped(file, ask, &card).unwrap(), &want, tolerance, 0.9999);
+        let want = shipped(file, ask, DType::F32, &Device::Cpu).unwrap();
+        assert_alike(file, &shipped(file, ask, DType::F32, &card).unwrap(), &want, tolerance, 0.9999);
     }
     for (name, gain, ask) in PULLED {
-        let want = pulled(name, gain, ask, &Device::Cpu);
-        assert_alike(name, &pulled(name, gain, ask, &card), &want, tolerance, 0.9999);
+        let want = pulled(name, gain, ask, DType::F32, &Device::Cpu);
+        assert_alike(name, &pulled(name, gain, ask, DType::F32, &card), &want, tolerance, 0.9999);
+    }
+}
+
+#[test]
+fn zz_half() {
+    let Ok(card) = card() else { return };
+    let zero = Tolerance { abs: 0.0, rel: 0.0 };
+    for dtype in [DType::F16, DType::BF16] {
+        let told = |name: &str, got: std::thread::Result<Result<Rows>>, want: &Rows| match got {
+            Ok(Ok(got)) => {
+                for (got, want) in got.iter().zip(want) {
+                    if got.len() != want.len() { println!("HALF {dtype:?} {name} {} for {}", got.len(), want.len()); continue; }
+                    let d = compare(got, want, zero);
+                    println!("HALF {dtype:?} {name} max {:.2e} (of {:.3}) cosine {:.7}", d.max_abs, d.want, d.cosine);
+                }
+            }
+            Ok(Err(e)) => println!("HALF {dtype:?} {name} error {e} {:?}", std::error::Error::source(&e).map(|e| e.to_string().chars().take(300).collect::<String>())),
+            Err(_) => println!("HALF {dtype:?} {name} panicked"),
+        };
+        for (file, ask) in SHIPPED {
+            let want = shipped(file, ask, DType::F32, &Device::Cpu).unwrap();
+            told(file, catch_unwind(std::panic::AssertUnwindSafe(|| shipped(file, ask, dtype, &card))), &want);
+        }
+        for (name, gain, ask) in PULLED {
+            let want = pulled(name, gain, ask, DType::F32, &Device::Cpu);
+            told(name, catch_unwind(std::panic::AssertUnwindSafe(|| Ok(pulled(name, gain, ask, dtype, &card)))), &want);
+        }
     }
 }

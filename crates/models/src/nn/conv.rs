@@ -2,6 +2,8 @@
 
 use candle::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Module, Result, Shape, Tensor};
 use candle_nn::VarBuilder;
+#[cfg(feature = "cuda")]
+use facesocial_cuda as cuda;
 use rayon::prelude::*;
 
 /// Zero padding on the four sides.
@@ -151,7 +153,7 @@ impl Conv2d {
         Ok(Self { weight, bias: Some(bias), config: self.config })
     }
 
-    fn padding(&self, h: usize, w: usize) -> Result<Padding> {
+    pub(super) fn padding(&self, h: usize, w: usize) -> Result<Padding> {
         let (_, _, kh, kw) = self.weight.dims4()?;
         Ok(match self.config.padding {
             PaddingMode::Fixed(padding) => padding,
@@ -165,6 +167,10 @@ impl Module for Conv2d {
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let (_, c_in, h, w) = xs.dims4()?;
         let (c_out, _, kh, kw) = self.weight.dims4()?;
+        #[cfg(feature = "cuda")]
+        if self.has_kernel(xs) {
+            return self.on_card(xs, cuda::Epilogue::default());
+        }
         let pad = self.padding(h, w)?;
         let ConvConfig { stride, groups, .. } = self.config;
         let on_cpu = xs.device().is_cpu() && xs.dtype() == DType::F32;
@@ -181,6 +187,25 @@ impl Module for Conv2d {
             Some(bias) => ys.broadcast_add(&bias.reshape((1, c_out, 1, 1))?),
             None => Ok(ys),
         }
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Conv2d {
+    /// Whether the project's kernels for a card compute this layer: all but groups of several channels.
+    pub(super) fn has_kernel(&self, xs: &Tensor) -> bool {
+        let typed = matches!(xs.dtype(), DType::F32 | DType::F16 | DType::BF16);
+        let depthwise = self.weight.dims4().is_ok_and(|(c_out, inside, ..)| inside == 1 && c_out == self.config.groups);
+        xs.device().is_cuda() && typed && (self.config.groups == 1 || depthwise)
+    }
+
+    /// The layer with its bias and what follows it, on a card.
+    pub(super) fn on_card(&self, xs: &Tensor, after: cuda::Epilogue<'_>) -> Result<Tensor> {
+        let (_, _, h, w) = xs.dims4()?;
+        let Padding { top, bottom, left, right } = self.padding(h, w)?;
+        let ConvConfig { stride, groups, .. } = self.config;
+        let geometry = cuda::Geometry { stride, top, bottom, left, right, groups };
+        cuda::conv2d(xs, &self.weight, geometry, &cuda::Epilogue { bias: self.bias.as_ref(), ..after })
     }
 }
 

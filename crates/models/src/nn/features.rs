@@ -2,6 +2,7 @@
 
 use candle::{DType, Device, Error, Result, Tensor};
 use facesocial_kernels::{self as kernels, Activation, Map, Pool};
+use rayon::prelude::*;
 
 /// Feature maps: on the CPU in single precision `[n, h, w, c]` in memory that is used again, elsewhere a tensor of
 /// `[n, c, h, w]`.
@@ -52,13 +53,13 @@ impl Features {
         [n, h, w, c]: [usize; 4],
         device: &Device,
         pool: &Pool,
-        fill: impl Fn(usize, &mut [f32]),
+        fill: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Result<Self> {
         if device.is_cpu() {
             return Ok(Self::Map(Map::from_images(pool, [n, h, w, c], fill)));
         }
         let mut values = vec![0f32; n * h * w * c];
-        values.chunks_exact_mut((h * w * c).max(1)).enumerate().for_each(|(i, image)| fill(i, image));
+        values.par_chunks_exact_mut((h * w * c).max(1)).enumerate().for_each(|(i, image)| fill(i, image));
         let images = Tensor::from_vec(values, (n, h, w, c), device)?;
         Ok(Self::Tensor(images.permute((0, 3, 1, 2))?.contiguous()?))
     }

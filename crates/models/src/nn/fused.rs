@@ -1,6 +1,8 @@
 //! Convolution with what follows it, in one step.
 
 use candle::{DType, Device, Error, Module, Result, Tensor};
+#[cfg(feature = "cuda")]
+use facesocial_cuda as cuda;
 use facesocial_kernels::{self as kernels, Activation, ConvSpec, Minimal};
 
 use super::conv::{Conv2d, PaddingMode};
@@ -31,6 +33,32 @@ impl Rectifier {
             Self::Plain(activation) => rectify(xs, *activation),
             Self::PRelu(prelu) => prelu.forward(xs),
         }
+    }
+
+    /// As the kernels for a card take it.
+    #[cfg(feature = "cuda")]
+    const fn parts(&self) -> (Activation, Option<&Tensor>) {
+        match self {
+            Self::Plain(activation) => (*activation, None),
+            Self::PRelu(prelu) => (Activation::PRelu, Some(prelu.weight())),
+        }
+    }
+}
+
+/// `then(rectifier(conv(x)) + shortcut)`, the shortcut where there is one, and what follows it only then.
+fn by_candle(xs: &Tensor, conv: &Conv2d, rectifier: &Rectifier, with: Option<(&Tensor, &Rectifier)>) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if conv.has_kernel(xs) {
+        let (activation, slopes) = rectifier.parts();
+        let (then, then_slopes) = with.map_or((Activation::None, None), |(_, then)| then.parts());
+        let shortcut = with.map(|(shortcut, _)| shortcut.contiguous()).transpose()?;
+        let after = cuda::Epilogue { bias: None, activation, slopes, shortcut: shortcut.as_ref(), then, then_slopes };
+        return conv.on_card(xs, after);
+    }
+    let ys = rectifier.forward(&conv.forward(xs)?)?;
+    match with {
+        Some((shortcut, then)) => then.forward(&(ys + shortcut)?),
+        None => Ok(ys),
     }
 }
 
@@ -99,7 +127,7 @@ impl FusedConv {
         match (&self.0, xs) {
             (Compute::Packed(conv), Features::Map(xs)) => Ok(Features::Map(conv.forward(xs).map_err(Error::wrap)?)),
             (Compute::Candle { conv, rectifier, .. }, Features::Tensor(xs)) => {
-                Ok(Features::Tensor(rectifier.forward(&conv.forward(xs)?)?))
+                Ok(Features::Tensor(by_candle(xs, conv, rectifier, None)?))
             }
             _ => candle::bail!("features in another place than the weights"),
         }
@@ -115,7 +143,7 @@ impl FusedConv {
                 Ok(Features::Map(conv.forward_add(xs, shortcut).map_err(Error::wrap)?))
             }
             (Compute::Candle { conv, rectifier, then }, Features::Tensor(xs), Features::Tensor(shortcut)) => {
-                Ok(Features::Tensor(then.forward(&(rectifier.forward(&conv.forward(xs)?)? + shortcut)?)?))
+                Ok(Features::Tensor(by_candle(xs, conv, rectifier, Some((shortcut, then)))?))
             }
             _ => candle::bail!("features in another place than the weights"),
         }

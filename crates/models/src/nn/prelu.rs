@@ -26,6 +26,12 @@ impl PRelu {
         Self { weight }
     }
 
+    /// The slopes, `[channels]`.
+    #[cfg(feature = "cuda")]
+    pub(super) const fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
     /// The slopes, one a channel.
     pub(super) fn slopes(&self) -> Result<Vec<f32>> {
         self.weight.to_dtype(DType::F32)?.to_vec1()
