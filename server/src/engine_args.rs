@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, str::FromStr, time::Duration};
 
 use clap::Args;
-use facesocial_pipeline::{BatchLimits, Budgets, DeviceChoice, EngineSettings, MB};
+use facesocial_pipeline::{BatchLimits, Budgets, DeviceChoice, EngineSettings, MB, Precision};
 use facesocial_types::Service;
 
 use crate::{meter::METER, parallel::default_threads};
@@ -18,6 +18,10 @@ pub struct EngineArgs {
     /// Runs on the processor, with a warning, where the card that --device names cannot be used.
     #[arg(long, env = "FACESOCIAL_DEVICE_FALLBACK")]
     pub device_fallback: bool,
+    /// Type of weights and activations on a card: f32, f16 (half the memory) or bf16; docs/gpu.md tells what it changes. The
+    /// processor computes in f32.
+    #[arg(long, value_name = "TYPE", env = "FACESOCIAL_PRECISION", default_value_t = Precision::F32)]
+    pub precision: Precision,
     /// Threads that compute, for everything: decoding, networks, search. The number of cores when left out.
     #[arg(long, value_name = "N", env = "FACESOCIAL_THREADS")]
     pub threads: Option<NonZeroUsize>,
@@ -59,6 +63,7 @@ impl Default for EngineArgs {
         Self {
             device: DeviceChoice::Auto,
             device_fallback: false,
+            precision: Precision::F32,
             threads: None,
             batch_items: BATCH_ITEMS,
             batch_wait: 0,
@@ -90,6 +95,7 @@ impl EngineArgs {
         EngineSettings {
             device: self.device,
             device_fallback: self.device_fallback,
+            precision: self.precision,
             batches: BatchLimits {
                 max_batch: self.batch_items.get(),
                 max_wait: Duration::from_millis(self.batch_wait),

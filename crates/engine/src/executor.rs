@@ -88,9 +88,13 @@ impl Executor {
         &self.slots
     }
 
-    /// Into how many parts a batch is cut that are computed side by side: layers of few pixels do not keep two cores busy.
-    pub fn parts(&self) -> usize {
-        if self.device.is_cpu() { rayon::current_num_threads() } else { 1 }
+    /// Into passes of how many items a batch is cut, which the processor computes side by side: layers of few pixels do not
+    /// keep two cores busy, and a pass should hold `at_once` items at most there. A card takes all in one.
+    pub fn pass_size(&self, items: usize, at_once: usize) -> usize {
+        if !self.device.is_cpu() {
+            return items.max(1);
+        }
+        items.div_ceil(rayon::current_num_threads()).min(at_once).max(1)
     }
 
     /// Runs a batch's work where it belongs. `None` if it panicked outside of what a network does.

@@ -20,6 +20,7 @@ mod loader;
 mod lock;
 mod memory;
 mod network;
+mod precision;
 mod registry;
 mod remote;
 mod selection;
@@ -48,6 +49,7 @@ pub use loader::joint_id;
 pub use lock::{LOCK_FILE, LockedNetwork, WeightsLock};
 pub use memory::{Budgets, Footprint, Meter};
 pub use network::{Network, Task};
+pub use precision::{ParsePrecisionError, Precision};
 pub use registry::NetworkReport;
 pub use remote::{Outage, Question, Remote, RemoteError, Reply};
 pub use selection::{Candidate, Choice, Ensemble, Planned, Selection, candidates, plan};
@@ -90,6 +92,8 @@ pub struct EngineSettings {
     pub device: DeviceChoice,
     /// Whether the processor takes the place of a card that was asked for and cannot be used.
     pub device_fallback: bool,
+    /// The type of weights and activations on a card.
+    pub precision: Precision,
     /// How batches gather.
     pub batches: BatchLimits,
     /// What networks may hold.
@@ -153,7 +157,7 @@ impl Engine {
         if let Some(idle) = settings.idle {
             executor.runtime().spawn(sweep(Arc::downgrade(&registry), idle));
         }
-        let loader = Loader::new(folders, Arc::clone(&executor), Arc::clone(&registry), settings.batches);
+        let loader = Loader::new(folders, Arc::clone(&executor), Arc::clone(&registry), &settings);
         Loading { loader, options, faceres: BTreeMap::new() }.finish(registry, executor, settings)
     }
 

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use candle::{DType, Device};
+use candle::Device;
 use candle_nn::VarBuilder;
 use facesocial_models::{ModelError, Weights};
 use facesocial_types::{ModelId, Service};
 
 use crate::{
+    EngineSettings,
     batch::BatchLimits,
     error::{EngineError, Result},
     executor::Executor,
     folders::{Folders, Found},
     lock::LockedNetwork,
     network::{Network, Recipe, Task},
+    precision::Precision,
     registry::Registry,
     remote::Remote,
     selection::bring,
@@ -30,6 +32,7 @@ const RUNS_UNTRAINED: bool = cfg!(feature = "untrained");
 pub(crate) struct Reader {
     folders: Folders,
     device: Device,
+    precision: Precision,
 }
 
 /// Makes networks of one device.
@@ -54,7 +57,7 @@ impl Reader {
         let Found { locked, path } = self.find(name)?;
         let load = || {
             let weights = Weights::open(&path, Some(&locked.sha256))?;
-            let model = build(weights.var_builder(DType::F32, &self.device))?;
+            let model = build(weights.var_builder(self.precision.of(name, &self.device), &self.device))?;
             weights.finish()?;
             Ok(model)
         };
@@ -71,9 +74,10 @@ impl Reader {
 }
 
 impl Loader {
-    pub fn new(folders: Folders, executor: Arc<Executor>, registry: Arc<Registry>, limits: BatchLimits) -> Self {
-        let device = executor.device().clone();
-        Self { reader: Arc::new(Reader { folders, device }), executor, registry, limits }
+    pub fn new(folders: Folders, executor: Arc<Executor>, registry: Arc<Registry>, settings: &EngineSettings) -> Self {
+        let (device, precision) = (executor.device().clone(), settings.precision);
+        let reader = Arc::new(Reader { folders, device, precision });
+        Self { reader, executor, registry, limits: settings.batches }
     }
 
     pub fn folders(&self) -> &Folders {
@@ -109,7 +113,7 @@ impl Loader {
             id: joint_id(name, &ids),
             services: services.to_vec(),
             spec,
-            weights: parameters * DType::F32.size_in_bytes(),
+            weights: parameters * self.reader.precision.of(name, &self.reader.device).size_in_bytes(),
             load: Box::new(move || build(&reader)),
         };
         Ok(Network::present(name, recipe, &self.registry, &self.executor, self.limits))

@@ -40,6 +40,11 @@ pub trait Task: Send + Sync + Sized + 'static {
     /// The network fails.
     fn forward(&self, items: &[Self::Item]) -> facesocial_models::Result<Vec<Self::Output>>;
 
+    /// Most items that one pass on the processor should hold: those of more push each other's activations out of the cache.
+    fn at_once(&self) -> usize {
+        usize::MAX
+    }
+
     /// An item that shows nothing, for measuring.
     fn grey(spec: &Self::Spec) -> Self::Item;
 
@@ -134,8 +139,8 @@ impl<M: Task> Network<M> {
         let run = move |items: Vec<M::Item>| {
             let (resident, device) = (Arc::clone(&owned), Arc::clone(&device));
             async move {
-                let (count, parts) = (items.len(), device.parts());
-                let answers = device.run(move || resident.forward(&items, parts)).await;
+                let (count, on) = (items.len(), Arc::clone(&device));
+                let answers = device.run(move || resident.forward(&items, &on)).await;
                 let answers = answers
                     .unwrap_or_else(|| (0..count).map(|_| Err(EngineError::Panicked { network: name })).collect());
                 device.note(answers.iter().map(|a| a.as_ref().err()));
@@ -296,18 +301,16 @@ impl<M: Task> Resident<M> {
         self.footprint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Answers for all items, in `parts` side by side.
-    fn forward(&self, items: &[M::Item], parts: usize) -> Vec<Result<M::Output>> {
+    /// Answers for all items, in as many passes side by side as suit the device.
+    fn forward(&self, items: &[M::Item], device: &Executor) -> Vec<Result<M::Output>> {
         let model = match self.model() {
             Ok(model) => model,
             Err(error) => return items.iter().map(|_| Err(error.clone())).collect(),
         };
-        let answers: Vec<_> = if parts > 1 && items.len() > 1 {
-            let part = |items: &[M::Item]| in_halves(self.name, items, &|items: &[M::Item]| model.forward(items));
-            items.par_chunks(items.len().div_ceil(parts)).flat_map_iter(part).collect()
-        } else {
-            in_halves(self.name, items, &|items: &[M::Item]| model.forward(items))
-        };
+        let pass = |items: &[M::Item]| in_halves(self.name, items, &|items: &[M::Item]| model.forward(items));
+        let size = device.pass_size(items.len(), model.at_once());
+        let answers: Vec<_> =
+            if size < items.len() { items.par_chunks(size).flat_map_iter(pass).collect() } else { pass(items) };
         if answers.iter().any(|a| matches!(a, Err(EngineError::OutOfMemory { .. }))) {
             drop(model);
             self.forget(&mut self.slot());
@@ -384,7 +387,7 @@ impl<M: Task> Managed for Present<M> {
     }
 
     fn measure(&self, gauge: &Gauge, sizes: &[usize]) -> Result<()> {
-        let (resident, parts) = (&self.resident, self.executor.parts());
+        let resident = &self.resident;
         let load = || on_pool(|| resident.model().map(drop));
         let (loaded, weights) = gauge.kept(load);
         loaded?;
@@ -394,7 +397,7 @@ impl<M: Task> Managed for Present<M> {
         for &size in sizes {
             let items: Vec<M::Item> = (0..size).map(|_| M::grey(&resident.recipe.spec)).collect();
             gauge.reset_peak();
-            on_pool(|| resident.forward(&items, parts)).into_iter().try_for_each(|a| a.map(drop))?;
+            on_pool(|| resident.forward(&items, &self.executor)).into_iter().try_for_each(|a| a.map(drop))?;
             if let (Some(peak), Some(before)) = (gauge.peak(), before) {
                 batches.push((size, peak.saturating_sub(before)));
             }

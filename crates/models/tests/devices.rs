@@ -149,29 +149,28 @@ fn on_a_card_every_network_answers_as_on_the_processor() {
     }
 }
 
+/// Least cosine with the answers of the processor, in single precision, and the networks that fall below it. Seen on an H200:
+/// `f16` 0.9997 (FaceRes) and more, `bf16` 0.998 (FaceRes), 0.9994 (MobileFaceNet) and more.
+const HALF: [(DType, f64); 2] = [(DType::F16, 0.999), (DType::BF16, 0.995)];
+
 #[test]
-fn zz_half() {
+fn in_half_precision_every_network_but_the_cascade_stays_close() {
+    // The other test says where there is no card.
     let Ok(card) = card() else { return };
-    let zero = Tolerance { abs: 0.0, rel: 0.0 };
-    for dtype in [DType::F16, DType::BF16] {
-        let told = |name: &str, got: std::thread::Result<Result<Rows>>, want: &Rows| match got {
-            Ok(Ok(got)) => {
-                for (got, want) in got.iter().zip(want) {
-                    if got.len() != want.len() { println!("HALF {dtype:?} {name} {} for {}", got.len(), want.len()); continue; }
-                    let d = compare(got, want, zero);
-                    println!("HALF {dtype:?} {name} max {:.2e} (of {:.3}) cosine {:.7}", d.max_abs, d.want, d.cosine);
-                }
+    for (dtype, least) in HALF {
+        let assert_close = |name: &str, got: &Rows, want: &Rows| {
+            for (got, want) in got.iter().zip(want) {
+                let cosine = compare(got, want, Tolerance::NETWORK).cosine;
+                assert!(cosine >= least, "{name} in {dtype:?}: cosine {cosine}");
             }
-            Ok(Err(e)) => println!("HALF {dtype:?} {name} error {e} {:?}", std::error::Error::source(&e).map(|e| e.to_string().chars().take(300).collect::<String>())),
-            Err(_) => println!("HALF {dtype:?} {name} panicked"),
         };
-        for (file, ask) in SHIPPED {
+        for (file, ask) in SHIPPED.into_iter().filter(|(file, _)| *file != "mtcnn") {
             let want = shipped(file, ask, DType::F32, &Device::Cpu).unwrap();
-            told(file, catch_unwind(std::panic::AssertUnwindSafe(|| shipped(file, ask, dtype, &card))), &want);
+            assert_close(file, &shipped(file, ask, dtype, &card).unwrap(), &want);
         }
         for (name, gain, ask) in PULLED {
             let want = pulled(name, gain, ask, DType::F32, &Device::Cpu);
-            told(name, catch_unwind(std::panic::AssertUnwindSafe(|| Ok(pulled(name, gain, ask, dtype, &card)))), &want);
+            assert_close(name, &pulled(name, gain, ask, dtype, &card), &want);
         }
     }
 }

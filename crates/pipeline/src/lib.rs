@@ -22,8 +22,8 @@ use batch::Call;
 pub use error::{PipelineError, Result};
 pub use facesocial_engine::{
     BATCH_SIZES, BatchLimits, BatchStats, Budgets, Caller, Candidate, Choice, ClientId, DeviceChoice, EngineError,
-    EngineSettings, Ensemble, FairQueue, Folders, Footprint, MB, Meter, NetworkReport, Outage, Remote, Selection,
-    TIME_CLASSES, Times, WireError, candidates, on_pool, plan,
+    EngineSettings, Ensemble, FairQueue, Folders, Footprint, MB, Meter, NetworkReport, Outage, Precision, Remote,
+    Selection, TIME_CLASSES, Times, WireError, candidates, on_pool, plan,
 };
 use facesocial_engine::{Engine, EngineOptions};
 use facesocial_types::{

@@ -59,6 +59,17 @@ pub(crate) fn cuda() -> anyhow::Result<()> {
     }
 }
 
+/// As [`cuda`]; where the toolkit cannot be had, says so and goes on.
+pub(crate) fn cuda_if_possible() -> anyhow::Result<()> {
+    match toolkit()? {
+        Toolkit::At(home) => check(&home),
+        Toolkit::Missing(reason) => {
+            say(&format!("==> {}: NOT CHECKED, NVIDIA's compiler cannot be had: {reason}", LINTS.name));
+            Ok(())
+        }
+    }
+}
+
 fn check(home: &Path) -> anyhow::Result<()> {
     let mut path = vec![home.join("bin"), home.join("nvvm/bin")];
     path.extend(env::var_os("PATH").iter().flat_map(env::split_paths));

@@ -21,12 +21,16 @@ const INSTALL_DENY: &str = "cargo install --locked cargo-deny@0.20.2";
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Task {
     /// Everything that continuous integration checks: format, lints, dependency rules, documentation, tests.
-    Ci,
+    Ci {
+        /// Whether the feature `cuda` compiles, too, as `cargo xtask cuda` does; says aloud if NVIDIA's compiler cannot be had.
+        #[arg(long)]
+        cuda: bool,
+    },
     /// Builds the web console (network, Node.js), checks its types and tests it in Chromium, where one is found. Not part of
     /// `ci`, which checks that the committed assets were built from the committed sources.
     Console,
-    /// Whether the feature `cuda` compiles: brings NVIDIA's compiler (network, Python) into target/ and lints with it. Not part
-    /// of `ci`: NVIDIA's compiler takes many minutes for candle's kernels.
+    /// Whether the feature `cuda` compiles: brings NVIDIA's compiler (network, Python) into target/ and lints with it. Takes
+    /// minutes: candle brings many kernels.
     Cuda,
     /// Brings the pinned packages (network) and compares what they give with the committed weights, byte for byte.
     Weights,
@@ -74,7 +78,7 @@ const WEIGHTS: Step =
 
 fn main() -> ExitCode {
     let result = match Task::parse() {
-        Task::Ci => ci(),
+        Task::Ci { cuda } => ci(cuda),
         Task::Console => console::console(),
         Task::Cuda => cuda::cuda(),
         Task::Weights => run(&WEIGHTS, &[]),
@@ -88,7 +92,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn ci() -> anyhow::Result<()> {
+fn ci(with_cuda: bool) -> anyhow::Result<()> {
     run(&FORMAT, &[])?;
     run(&LINTS, &[])?;
     if has_deny() {
@@ -97,6 +101,9 @@ fn ci() -> anyhow::Result<()> {
         say(&format!("==> {}: NOT CHECKED, cargo-deny is not installed. Install it with: {INSTALL_DENY}", DENY.name));
     }
     run(&DOC, &[])?;
+    if with_cuda {
+        cuda::cuda_if_possible()?;
+    }
     run(&TEST, &[])
 }
 

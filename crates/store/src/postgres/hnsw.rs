@@ -1,4 +1,7 @@
-//! HNSW indexes: one for each model and dimension, made on the first use.
+//! HNSW indexes (Malkov and Yashunin 2018): one for each model and dimension, made on the first use.
+//!
+//! They hold the vectors in half precision: half the memory, and a search reads half as much. The order that comes of it is
+//! rounded, so a search fetches some more and scores them from the vectors as they are stored.
 
 use std::sync::PoisonError;
 
@@ -8,8 +11,12 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::PostgresStore;
 use crate::{error::Result, types::CheckResult};
 
-/// pgvector indexes no vector of more dimensions; longer ones are searched without an index.
-const MOST_INDEXED: usize = 2000;
+/// pgvector indexes no vector in half precision of more dimensions; longer ones are searched without an index.
+const MOST_INDEXED: usize = 4000;
+/// Neighbours of a vector in each layer, twice as many in the lowest. pgvector's 16 lose strangers in large galleries.
+const M: i32 = 24;
+/// Candidates looked at for the neighbours of a new vector; pgvector's 64 lead to poor ones where all are equally far.
+const EF_CONSTRUCTION: i32 = 200;
 
 impl PostgresStore {
     /// Makes the index for a model and dimension unless it is there. The first vector by a model waits until the table
@@ -29,12 +36,15 @@ impl PostgresStore {
             // The database quotes the model's name. The dimension belongs to the condition: the cast fails on others.
             let create: String = sqlx::query_scalar(
                 "SELECT format('CREATE INDEX IF NOT EXISTS %I ON face_embeddings
-                     USING hnsw ((embedding::vector(%s)) vector_cosine_ops)
-                     WHERE model = %L AND dimension = %s', $1, $2, $3, $2)",
+                     USING hnsw ((embedding::halfvec(%s)) halfvec_cosine_ops)
+                     WITH (m = %s, ef_construction = %s)
+                     WHERE model = %L AND dimension = %s', $1, $2, $4, $5, $3, $2)",
             )
             .bind(&name)
             .bind(dimension as i64)
             .bind(model)
+            .bind(M)
+            .bind(EF_CONSTRUCTION)
             .fetch_one(&mut *tx)
             .await?;
             tracing::info!(index = name, "making the search index for a model used for the first time");
@@ -81,5 +91,5 @@ async fn exists(connection: &mut PgConnection, name: &str) -> Result<bool> {
 fn index_name(model: &str, dimension: usize) -> String {
     let digest = Sha256::digest(model);
     let hash: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("face_embeddings_hnsw_{hash}_{dimension}")
+    format!("face_embeddings_hnsw_half_{hash}_{dimension}")
 }

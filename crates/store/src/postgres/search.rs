@@ -131,7 +131,7 @@ async fn nearest(tx: &mut Tx, query: &SearchQuery, limit: usize, by_index: bool)
     if let Some(person) = query.person {
         select.push(" AND f.person_id = ").push_bind(person.0);
     }
-    let cast = if by_index { format!("::vector({dimension})") } else { String::new() };
+    let cast = if by_index { format!("::halfvec({dimension})") } else { String::new() };
     select
         .push(format_args!(" ORDER BY (e.embedding{cast}) <=> "))
         .push_bind(Vector::from(query.probe.as_slice().to_vec()));

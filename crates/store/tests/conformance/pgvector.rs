@@ -3,7 +3,7 @@
 use facesocial_store::{EncryptionKey, NewFace, StoreError, StoreOptions, open};
 use facesocial_testkit::Postgres;
 use facesocial_types::Embedding;
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::backend::*;
 
@@ -149,15 +149,38 @@ async fn each_model_and_dimension_has_an_index_of_its_own() {
     let c = f.collection().await;
     f.enroll(c, face(1)).await;
     let other = facesocial_types::ModelId::new("other", "1");
-    for (seed, dimension) in [(2, 64), (3, 128), (4, 128), (5, 2001)] {
+    for (seed, dimension) in [(2, 64), (3, 128), (4, 128), (5, 4001)] {
         let embedding = Embedding::new(other.clone(), vector(seed, dimension)).unwrap();
         f.enroll(c, NewFace { embeddings: vec![embedding], ..face(seed) }).await;
     }
     let indexes = "SELECT count(*) FROM pg_class WHERE relkind = 'I' AND relname LIKE 'face_embeddings_hnsw_%'";
     assert_eq!(f.number(indexes).await, 3);
     // Without an index, all vectors are looked at.
-    let probe = Embedding::new(other, vector(5, 2001)).unwrap();
+    let probe = Embedding::new(other, vector(5, 4001)).unwrap();
     assert_eq!(f.store.search(&query(c, probe, 1)).await.unwrap().matches[0].similarity, 1.0);
+    f.assert_sound().await;
+}
+
+/// As a database of the version before has them.
+#[tokio::test]
+async fn indexes_of_single_precision_give_way_to_those_of_half() {
+    let Some(f) = Fixture::postgres().await else { return };
+    let c = f.collection().await;
+    f.enroll(c, face(1)).await;
+    let names = "SELECT array_agg(relname::text) FROM pg_class WHERE relkind = 'I' AND relname LIKE '%_hnsw_%'";
+    let mut connection = PgConnection::connect(f.options.url.as_deref().unwrap()).await.unwrap();
+    let now: Vec<String> = sqlx::query_scalar(names).fetch_one(&mut connection).await.unwrap();
+    let former = now[0].replace("_half", "");
+    let before = format!(
+        "DROP INDEX {}; CREATE INDEX {former} ON face_embeddings USING hnsw ((embedding::vector(64)) vector_cosine_ops)
+         WHERE dimension = 64",
+        now[0]
+    );
+    sqlx::raw_sql(AssertSqlSafe(before)).execute(&mut connection).await.unwrap();
+    let step = include_str!("../../../../migrations/postgres/0005_half_precision_index.sql");
+    sqlx::raw_sql(step).execute(&mut connection).await.unwrap();
+    let after: Vec<String> = sqlx::query_scalar(names).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(after, now);
     f.assert_sound().await;
 }
 

@@ -1,0 +1,2 @@
+-- The embedded database searches in memory: its vectors need no index.
+SELECT 1;
