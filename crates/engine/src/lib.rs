@@ -24,6 +24,7 @@ mod precision;
 mod registry;
 mod remote;
 mod selection;
+mod timing;
 mod wire;
 
 use std::{
@@ -53,6 +54,7 @@ pub use precision::{ParsePrecisionError, Precision};
 pub use registry::NetworkReport;
 pub use remote::{Outage, Question, Remote, RemoteError, Reply};
 pub use selection::{Candidate, Choice, Ensemble, Planned, Selection, candidates, plan};
+pub use timing::{BatchTiming, NetworkTiming, TimingPlan};
 pub use wire::{Cursor, Wire, WireError};
 
 use embedder::EMBEDDERS;
@@ -214,6 +216,15 @@ impl Engine {
     /// [`EngineError::Unknown`]; damaged weights; no room.
     pub fn load_network(&self, name: &str) -> Result<()> {
         self.registry.load(name)
+    }
+
+    /// Loads a network anew, times it on grey items as `plan` says, and unloads it. Blocks; not for the compute pool, nor for
+    /// an engine that answers others meanwhile. `tell` is called after each timed pass.
+    ///
+    /// # Errors
+    /// [`EngineError::Unknown`], [`EngineError::Pinned`]; it cannot be loaded; it fails.
+    pub fn time_network(&self, name: &str, plan: &TimingPlan, tell: &mut dyn FnMut()) -> Result<NetworkTiming> {
+        self.registry.time(name, self.executor.gauge(), plan, tell)
     }
 
     /// Unloads a network; whoever asks for it next loads it again.

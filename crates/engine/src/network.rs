@@ -20,6 +20,7 @@ use crate::{
     memory::{Footprint, Gauge},
     registry::{Managed, NetworkReport, Registry},
     remote::{Elsewhere, Remote},
+    timing::{self, NetworkTiming, TimingPlan},
     wire::{self, Wire, WireError},
 };
 
@@ -408,6 +409,15 @@ impl<M: Task> Managed for Present<M> {
         }
         footprint.batches = batches;
         Ok(())
+    }
+
+    fn time(&self, gauge: &Gauge, plan: &TimingPlan, tell: &mut dyn FnMut()) -> Result<NetworkTiming> {
+        let (resident, parts) = (&self.resident, self.executor.parts());
+        let grey = |size: usize| -> Vec<M::Item> { (0..size).map(|_| M::grey(&resident.recipe.spec)).collect() };
+        let run = |items: &Vec<M::Item>| {
+            on_pool(|| resident.forward(items, parts)).into_iter().try_for_each(|answer| answer.map(drop))
+        };
+        timing::time(gauge, plan, tell, || self.load(), grey, run)
     }
 
     fn unload(&self) {

@@ -12,6 +12,7 @@ use crate::{
     caller::Caller,
     error::{EngineError, Result},
     memory::{Budgets, Footprint, Gauge},
+    timing::{NetworkTiming, TimingPlan},
 };
 
 /// One network, as an operator sees it.
@@ -60,6 +61,8 @@ pub(crate) trait Managed: Send + Sync {
     fn load(&self) -> Result<()>;
     /// Loads it, runs it once for each size, and writes down what that took.
     fn measure(&self, gauge: &Gauge, sizes: &[usize]) -> Result<()>;
+    /// Loads it and times it.
+    fn time(&self, gauge: &Gauge, plan: &TimingPlan, tell: &mut dyn FnMut()) -> Result<NetworkTiming>;
     /// Forgets the weights, at once or as soon as the batch under way has ended.
     fn unload(&self);
     /// Forgets the weights if no batch uses them; tells how many bytes that freed.
@@ -122,6 +125,14 @@ impl Registry {
         }
         network.unload();
         Ok(())
+    }
+
+    /// Times a network whose weights are not in memory before and after.
+    pub fn time(&self, name: &str, gauge: &Gauge, plan: &TimingPlan, tell: &mut dyn FnMut()) -> Result<NetworkTiming> {
+        self.unload(name)?;
+        let timing = self.find(name)?.time(gauge, plan, tell);
+        self.unload(name)?;
+        timing
     }
 
     pub fn pin(&self, name: &str, pinned: bool) -> Result<()> {
