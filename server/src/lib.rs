@@ -33,6 +33,7 @@ pub mod services;
 pub mod startup;
 pub mod state;
 pub mod telemetry;
+pub mod thresholds_file;
 pub mod usage;
 pub mod video;
 pub mod weights_dir;

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use anyhow::Context;
 use clap::Args;
 use facesocial_hub::PulledFolder;
-use facesocial_pipeline::{Choice, Ensemble, LoadOptions, Pipeline, Selection, Thresholds};
+use facesocial_pipeline::{Choice, ChosenThresholds, Ensemble, LoadOptions, Pipeline, Selection, Thresholds};
 use facesocial_types::Service;
 
-use crate::{engine_args::EngineArgs, weights_dir};
+use crate::{engine_args::EngineArgs, thresholds_file::ThresholdsFile, weights_dir};
 
 /// Which networks run, and where their weights are.
 #[derive(Debug, Clone, Default, Args)]
@@ -32,6 +32,10 @@ pub struct NetworkArgs {
     /// `facesocial eval verification` measures them.
     #[arg(long, value_name = "RATE=SIMILARITY,...", env = "FACESOCIAL_THRESHOLDS")]
     pub thresholds: Option<Thresholds>,
+    /// File of thresholds measured at the place of use, for recognition, liveness and deepfakes; `facesocial eval --apply`
+    /// writes it. An entry counts for the network it names; for recognition --thresholds goes before it.
+    #[arg(long, value_name = "FILE", env = "FACESOCIAL_THRESHOLDS_FILE")]
+    pub thresholds_file: Option<PathBuf>,
     /// What they run on, and how they share cores.
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -41,7 +45,7 @@ impl NetworkArgs {
     /// What is loaded for `services`.
     ///
     /// # Errors
-    /// No weights folder.
+    /// No weights folder; a file of thresholds that cannot be used.
     pub fn options(&self, services: Vec<Service>) -> anyhow::Result<LoadOptions> {
         Ok(LoadOptions {
             weights: weights_dir::resolve(self.weights.as_deref())?,
@@ -56,6 +60,10 @@ impl NetworkArgs {
                 ensemble: self.ensemble.clone(),
             },
             thresholds: self.thresholds,
+            chosen: match &self.thresholds_file {
+                Some(path) => ThresholdsFile::read(path)?.chosen(path)?,
+                None => ChosenThresholds::default(),
+            },
             settings: self.engine.settings(),
         })
     }

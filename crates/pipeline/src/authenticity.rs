@@ -5,17 +5,18 @@ use facesocial_imaging::{self as imaging, Sampling};
 use facesocial_types::{Deepfake, DeepfakeDecision, Face, Outcome};
 use image::RgbImage;
 
-use crate::batch::{Begun, Call, failed, whole};
+use crate::{
+    band::Band,
+    batch::{Begun, Call, failed, whole},
+};
 
 /// How a network's raw score becomes a probability and a decision.
 #[derive(Debug, Clone, Copy)]
 struct Calibration {
     /// The probability is the logistic curve of `slope * raw + offset`; the raw score is one already if `None`.
     curve: Option<(f32, f32)>,
-    /// Probabilities from here on are called fakes.
-    fake: f32,
-    /// Probabilities below are called photographs; between the two the answer is uncertain.
-    real: f32,
+    /// Probabilities below are called photographs, from the upper end on fakes.
+    band: Band,
     /// Lower faces, in pixels, are always uncertain.
     min_height: f32,
 }
@@ -24,10 +25,10 @@ struct Calibration {
 /// `models-src/deepfake-efficientnet-lite/CARD.md`. Where fakes are rarer the probability is too high.
 const EFFICIENTNET_LITE: Calibration =
     // 2 % of the validation photographs lie from 0.93 on, 5 % of the validation fakes below 0.18.
-    Calibration { curve: Some((0.9649, -1.0111)), fake: 0.93, real: 0.18, min_height: 64.0 };
+    Calibration { curve: Some((0.9649, -1.0111)), band: Band::shipped(0.18, 0.93), min_height: 64.0 };
 
 /// The network's own softmax; what it is worth on the photos of a place must be measured there.
-const VIT: Calibration = Calibration { curve: None, fake: 0.7, real: 0.3, min_height: 0.0 };
+const VIT: Calibration = Calibration { curve: None, band: Band::shipped(0.3, 0.7), min_height: 0.0 };
 
 /// Cuts the crops and hands them to the network.
 pub(crate) fn begin(call: Call<'_>, image: &RgbImage, faces: &[Face]) -> Begun<Pending<f32>> {
@@ -48,17 +49,31 @@ pub(crate) fn begin(call: Call<'_>, image: &RgbImage, faces: &[Face]) -> Begun<P
     Begun::new(whole(call, faces, crop), |crops| network.submit(call.caller, crops))
 }
 
+const fn shipped(kind: AuthenticityKind) -> Calibration {
+    match kind {
+        AuthenticityKind::EfficientNetLite => EFFICIENTNET_LITE,
+        AuthenticityKind::ViT => VIT,
+    }
+}
+
+/// The thresholds that decide: those `chosen` for the network, else those that ship.
+pub(crate) fn band(chosen: Option<Band>, kind: AuthenticityKind) -> Band {
+    chosen.unwrap_or(shipped(kind).band)
+}
+
 /// One answer per face, in order.
-pub(crate) fn finish(call: Call<'_>, begun: Begun<Pending<f32>>, faces: &[Face]) -> Vec<Outcome<Deepfake>> {
+pub(crate) fn finish(
+    call: Call<'_>,
+    begun: Begun<Pending<f32>>,
+    faces: &[Face],
+    chosen: Option<Band>,
+) -> Vec<Outcome<Deepfake>> {
     let network = &call.engine.authenticity;
     let (model, kind) = match (network.id(), network.spec()) {
         (Ok(model), Ok(kind)) => (model, kind),
         (Err(error), _) | (_, Err(error)) => return faces.iter().map(|_| failed(&error)).collect(),
     };
-    let calibration = match kind {
-        AuthenticityKind::EfficientNetLite => EFFICIENTNET_LITE,
-        AuthenticityKind::ViT => VIT,
-    };
+    let calibration = Calibration { band: band(chosen, *kind), ..shipped(*kind) };
     begun.finish(call.watch, Pending::wait, |index, raw| {
         let score = calibration.probability(raw);
         let decision = calibration.decide(score, faces[index].bbox.height);
@@ -76,12 +91,10 @@ impl Calibration {
     }
 
     fn decide(&self, score: f32, height: f32) -> DeepfakeDecision {
-        match score {
-            _ if height < self.min_height => DeepfakeDecision::Uncertain,
-            s if s >= self.fake => DeepfakeDecision::Fake,
-            s if s < self.real => DeepfakeDecision::Real,
-            _ => DeepfakeDecision::Uncertain,
+        if height < self.min_height {
+            return DeepfakeDecision::Uncertain;
         }
+        self.band.decide(score, DeepfakeDecision::Real, DeepfakeDecision::Uncertain, DeepfakeDecision::Fake)
     }
 }
 
@@ -92,11 +105,11 @@ mod tests {
     #[test]
     fn decisions_follow_the_band_and_small_faces_have_none() {
         let c = EFFICIENTNET_LITE;
-        assert_eq!(c.decide(c.fake, 100.0), DeepfakeDecision::Fake);
-        assert_eq!(c.decide(c.real, 100.0), DeepfakeDecision::Uncertain);
+        assert_eq!(c.decide(c.band.high(), 100.0), DeepfakeDecision::Fake);
+        assert_eq!(c.decide(c.band.low(), 100.0), DeepfakeDecision::Uncertain);
         assert_eq!(c.decide(0.0, 100.0), DeepfakeDecision::Real);
         assert_eq!(c.decide(1.0, 63.0), DeepfakeDecision::Uncertain);
-        assert!(c.real < c.fake);
+        assert!(band(None, AuthenticityKind::ViT) == VIT.band && band(Some(c.band), AuthenticityKind::ViT) == c.band);
     }
 
     #[test]

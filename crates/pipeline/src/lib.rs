@@ -5,7 +5,9 @@
 
 mod attributes;
 mod authenticity;
+mod band;
 mod batch;
+mod chosen;
 mod detect;
 mod error;
 mod liveness;
@@ -18,12 +20,14 @@ mod watch;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+pub use band::{Band, BandError};
 use batch::Call;
+pub use chosen::ChosenThresholds;
 pub use error::{PipelineError, Result};
 pub use facesocial_engine::{
-    BATCH_SIZES, BatchLimits, BatchStats, Budgets, Caller, Candidate, Choice, ClientId, DeviceChoice, EngineError,
-    EngineSettings, Ensemble, FairQueue, Folders, Footprint, MB, Meter, NetworkReport, Outage, Precision, Remote,
-    Selection, TIME_CLASSES, Times, WireError, candidates, on_pool, plan,
+    BATCH_SIZES, BatchLimits, BatchStats, BatchTiming, Budgets, Caller, Candidate, Choice, ClientId, DeviceChoice,
+    EngineError, EngineSettings, Ensemble, FairQueue, Folders, Footprint, MB, Meter, NetworkReport, NetworkTiming,
+    Outage, Precision, Remote, Selection, TIME_CLASSES, Times, TimingPlan, WireError, candidates, on_pool, plan,
 };
 use facesocial_engine::{Engine, EngineOptions};
 use facesocial_types::{
@@ -51,6 +55,8 @@ pub struct LoadOptions {
     pub selection: Selection,
     /// Similarities that decide; those measured for the ensemble if `None`.
     pub thresholds: Option<Thresholds>,
+    /// Thresholds that were measured for single networks; for recognition [`thresholds`](Self::thresholds) go before them.
+    pub chosen: ChosenThresholds,
     /// The device, batches and memory.
     pub settings: EngineSettings,
 }
@@ -104,6 +110,9 @@ pub struct ServiceStatus {
 pub struct Pipeline {
     engine: Arc<Engine>,
     thresholds: Option<Thresholds>,
+    /// Of the networks that answer; `None`: as they ship.
+    liveness: Option<Band>,
+    authenticity: Option<Band>,
     caller: Caller,
     watch: Option<Arc<dyn Watch>>,
 }
@@ -115,14 +124,24 @@ impl Pipeline {
     /// No weights folder, or a chosen network without weights. Absent weights that nobody chose are no error: see
     /// [`Self::status`].
     pub fn load(options: &LoadOptions) -> Result<Self> {
-        let LoadOptions { weights, pulled, services, on_demand, remotes, selection, thresholds, settings } =
+        let LoadOptions { weights, pulled, services, on_demand, remotes, selection, thresholds, chosen, settings } =
             options.clone();
         let engine =
             Engine::load(&EngineOptions { weights, pulled, services, on_demand, remotes, selection, settings })?;
         let members = engine.members.iter().map(|m| Ok((m.network.id()?.name().to_owned(), m.weight)));
         let members = members.collect::<facesocial_engine::Result<Vec<_>>>().unwrap_or_default();
-        let thresholds = thresholds.or_else(|| Thresholds::measured(&members));
-        Ok(Self { engine: Arc::new(engine), thresholds, caller: Caller::alone(), watch: None })
+        let measured = || recognition::model_id(&engine).ok().and_then(|id| chosen.recognition.get(&id).copied());
+        let thresholds = thresholds.or_else(measured).or_else(|| Thresholds::measured(&members));
+        let of =
+            |bands: &BTreeMap<ModelId, Band>, id: facesocial_engine::Result<&ModelId>| bands.get(id.ok()?).copied();
+        Ok(Self {
+            thresholds,
+            liveness: of(&chosen.antispoof, engine.liveness.id()),
+            authenticity: of(&chosen.deepfake, engine.authenticity.id()),
+            engine: Arc::new(engine),
+            caller: Caller::alone(),
+            watch: None,
+        })
     }
 
     /// The same networks on behalf of one request: it takes turns with others, and is not worked on when nobody waits.
@@ -210,8 +229,8 @@ impl Pipeline {
         let quality =
             wants(Analyzer::Quality).then(|| call.timed(Stage::Quality, || on_pool(|| quality::assess(image, &faces))));
         let gender_age = gender_age.map(|begun| attributes::finish(call, begun, &faces));
-        let antispoof = antispoof.map(|begun| liveness::finish(call, begun, &faces));
-        let deepfake = deepfake.map(|begun| authenticity::finish(call, begun, &faces));
+        let antispoof = antispoof.map(|begun| liveness::finish(call, begun, &faces, self.liveness_band()));
+        let deepfake = deepfake.map(|begun| authenticity::finish(call, begun, &faces, self.authenticity));
         let recognition = recognition.map(|begun| recognition::finish(call, begun));
         let mut quality = quality.into_iter().flatten();
         let mut antispoof = antispoof.into_iter().flatten();
@@ -267,6 +286,32 @@ impl Pipeline {
     /// ensemble nor set.
     pub fn threshold(&self, far: FarTarget) -> Option<f32> {
         self.thresholds.and_then(|t| t.at(far))
+    }
+
+    /// The scores from which a face is called an attack (below) and live (from the upper end on).
+    pub fn liveness_band(&self) -> Band {
+        self.liveness.unwrap_or(liveness::SHIPPED)
+    }
+
+    /// [`liveness_band`](Self::liveness_band), if it was chosen and does not ship with the network.
+    pub(crate) const fn chosen_liveness_band(&self) -> Option<Band> {
+        self.liveness
+    }
+
+    /// The probabilities from which a face is called a photograph (below) and a fake (from the upper end on).
+    ///
+    /// # Errors
+    /// Deepfake detection has no weights.
+    pub fn deepfake_band(&self) -> Result<Band> {
+        Ok(authenticity::band(self.authenticity, *self.engine.authenticity.spec()?))
+    }
+
+    /// Id of the recognition ensemble.
+    ///
+    /// # Errors
+    /// Recognition has no weights.
+    pub fn ensemble_id(&self) -> Result<ModelId> {
+        Ok(recognition::model_id(&self.engine)?)
     }
 
     /// Names of the ensemble's members, in its order, with their weights.

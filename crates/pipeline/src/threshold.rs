@@ -1,6 +1,6 @@
 //! From which similarity on two faces count as the same person's.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use facesocial_engine::Ensemble;
 
@@ -93,6 +93,14 @@ impl FromStr for Thresholds {
     }
 }
 
+impl fmt::Display for Thresholds {
+    /// As [`FromStr`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "1e-2={},1e-3={}", self.percent_1, self.per_mille_1)?;
+        self.per_ten_thousand_1.map_or(Ok(()), |strict| write!(f, ",1e-4={strict}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +120,9 @@ mod tests {
         assert_eq!(FarTarget::ALL.map(|far| read.at(far)), [Some(0.31), Some(0.42), None]);
         let read: Thresholds = "1e-3=0.42,1e-2=0.31,1e-4=0.5".parse().unwrap();
         assert_eq!(read.at(FarTarget::PerTenThousand1), Some(0.5));
+        for text in ["1e-2=0.31,1e-3=0.42", "1e-2=-0.25,1e-3=0.42,1e-4=0.5"] {
+            assert_eq!(text.parse::<Thresholds>().unwrap().to_string(), text);
+        }
         for (text, fault) in [
             ("0.4", "write 1e-2="),
             ("1e-2=0.3", "give both"),

@@ -52,6 +52,10 @@ impl Follower {
         let track = TrackOptions {
             same_person: looks(FarTarget::PerMille1),
             other_person: looks(FarTarget::Percent1),
+            liveness: match pipeline.chosen_liveness_band() {
+                Some(band) => options.track.liveness.within(band),
+                None => options.track.liveness,
+            },
             ..options.track
         };
         Self { options, tracker: Tracker::new(track) }

@@ -4,6 +4,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use facesocial_types::LivenessDecision;
 
+use crate::Band;
+
 /// When scores become a decision.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LivenessOptions {
@@ -34,6 +36,22 @@ impl Default for LivenessOptions {
             stay_live: 0.55,
             spoof: 0.3,
             stay_spoof: 0.45,
+        }
+    }
+}
+
+impl LivenessOptions {
+    /// The same with the thresholds of a single photo at the ends of `band`. A decision stays until the mean has gone three
+    /// eighths of the way to the other end.
+    #[must_use]
+    pub fn within(self, band: Band) -> Self {
+        let margin = (band.high() - band.low()) * 0.375;
+        Self {
+            live: band.high(),
+            stay_live: band.high() - margin,
+            spoof: band.low(),
+            stay_spoof: band.low() + margin,
+            ..self
         }
     }
 }
@@ -116,6 +134,17 @@ impl LivenessVote {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thresholds_follow_those_of_a_photo() {
+        let usual = LivenessOptions::default();
+        let same = usual.within(Band::new(0.3, 0.7).unwrap());
+        for (a, b) in [(same.stay_live, usual.stay_live), (same.stay_spoof, usual.stay_spoof)] {
+            assert!((a - b).abs() < 1e-6, "{a} {b}");
+        }
+        let strict = usual.within(Band::new(0.5, 0.9).unwrap());
+        assert!((strict.live, strict.spoof) == (0.9, 0.5) && (strict.stay_live - 0.75).abs() < 1e-6);
+    }
 
     fn vote(scores: &[f32]) -> LivenessVote {
         let mut vote = LivenessVote::new(LivenessOptions::default());
