@@ -241,7 +241,7 @@ fn verification_is_measured_on_a_small_set() {
     assert_eq!(models[0]["operating_points"][1]["tar"], 0.666667);
     let table = fs::read_to_string(scores).unwrap();
     assert_eq!(table.lines().count(), 7);
-    assert_eq!(table.lines().next().unwrap().split(',').count(), 7);
+    assert_eq!(table.lines().next().unwrap().split(',').count(), 9);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn age_and_gender_and_liveness_are_measured_on_a_small_set() {
     code(&output, 0);
     assert!(stdout(&output).contains("1 live, 1 attacks"), "{}", stdout(&output));
     let table = fs::read_to_string(scores).unwrap();
-    assert!(table.starts_with("file,spoof,score,decision,face_found\nportrait.jpg,0,"), "{table}");
+    assert!(table.starts_with("file,spoof,score,decision,face_found,species,group\nportrait.jpg,0,"), "{table}");
 }
 
 #[test]

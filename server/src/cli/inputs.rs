@@ -84,6 +84,22 @@ fn looks_like_image(path: &Path) -> bool {
 /// # Errors
 /// The file cannot be read, is too large, or is no image.
 pub fn read_image(path: &Path) -> anyhow::Result<RgbImage> {
+    decode(&read_bytes(path)?)
+}
+
+/// Decodes a photo within the default limits.
+///
+/// # Errors
+/// It is too large, or is no image.
+pub fn decode(bytes: &[u8]) -> anyhow::Result<RgbImage> {
+    Ok(on_pool(|| facesocial_imaging::decode(bytes, &Limits::default()))?.image)
+}
+
+/// Reads the file of a photo.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
     let limits = Limits::default();
     let file = File::open(path).context("cannot open the file")?;
     if file.metadata().is_ok_and(|m| m.is_dir()) {
@@ -92,7 +108,7 @@ pub fn read_image(path: &Path) -> anyhow::Result<RgbImage> {
     // One byte over the limit is enough for the decoder to refuse, whatever the size of the file.
     let mut bytes = Vec::new();
     file.take(limits.max_bytes as u64 + 1).read_to_end(&mut bytes).context("cannot read the file")?;
-    Ok(on_pool(|| facesocial_imaging::decode(&bytes, &limits))?.image)
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl Cli {
 }
 
 /// Which networks run and how many threads compute; the same for every command.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// Which networks run.
     #[command(flatten)]

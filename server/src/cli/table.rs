@@ -25,6 +25,16 @@ impl TextTable {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
+    /// The names of the columns.
+    pub fn head(&self) -> &[String] {
+        &self.head
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
     /// The table, each line indented by two spaces and ended by a line feed. Columns whose cells are all figures stand
     /// flush right.
     pub fn render(&self) -> String {

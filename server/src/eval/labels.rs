@@ -44,6 +44,18 @@ pub enum LabelError {
         /// What should be.
         expected: &'static str,
     },
+    /// Figures that compare two classes need rows of both.
+    #[error("{}: {column} says {class} in all {count} rows that are taken; rows of both kinds are needed", path.display())]
+    OneClass {
+        /// The file.
+        path: PathBuf,
+        /// Name of the column.
+        column: String,
+        /// What all rows say.
+        class: &'static str,
+        /// How many rows there are.
+        count: usize,
+    },
     /// A row names an image that is not there.
     #[error("{} line {line}: there is no {} and no {}", path.display(), tried[0].display(), tried[1].display())]
     NoImage {
@@ -64,39 +76,61 @@ pub type Column = &'static [&'static str];
 pub struct Labels {
     path: PathBuf,
     columns: Vec<Column>,
-    rows: Vec<(u64, Vec<Option<String>>)>,
+    group: Option<String>,
+    rows: Vec<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    number: u64,
+    cells: Vec<Option<String>>,
+    group: Option<String>,
 }
 
 /// One row.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
     labels: &'a Labels,
-    line: u64,
-    cells: &'a [Option<String>],
+    line: &'a Line,
 }
+
+/// The column of groups unless another is named.
+const GROUP: &str = "group";
+/// What an empty cell of the column of groups says.
+pub const NO_GROUP: &str = "none given";
 
 impl Labels {
     /// Reads `required` columns, which must be there, and `optional` ones, which may be; other columns are passed over.
-    /// Names are compared without regard to case.
+    /// Names are compared without regard to case. `group` names the column that tells to which group of people a row
+    /// belongs; `None`: the column group, if there is one.
     ///
     /// # Errors
     /// See [`LabelError`].
-    pub fn read(path: &Path, required: &[Column], optional: &[Column]) -> Result<Self, LabelError> {
+    pub fn read(
+        path: &Path,
+        required: &[Column],
+        optional: &[Column],
+        group: Option<&str>,
+    ) -> Result<Self, LabelError> {
         let read = |source| LabelError::Read { path: path.to_owned(), source };
         let text = fs::read(path).map_err(|e| read(e.into()))?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_slice());
         let head = reader.headers().map_err(read)?.clone();
         let find = |names: Column| head.iter().position(|h| names.iter().any(|n| n.eq_ignore_ascii_case(h)));
+        let absent = |wanted: String| LabelError::NoColumn {
+            path: path.to_owned(),
+            wanted,
+            given: head.iter().collect::<Vec<_>>().join(", "),
+        };
         let mut places = Vec::new();
         for names in required {
-            let place = find(names).ok_or_else(|| LabelError::NoColumn {
-                path: path.to_owned(),
-                wanted: names.join(" or "),
-                given: head.iter().collect::<Vec<_>>().join(", "),
-            })?;
-            places.push(Some(place));
+            places.push(Some(find(names).ok_or_else(|| absent(names.join(" or ")))?));
         }
         places.extend(optional.iter().map(|names| find(names)));
+        let group_place = head.iter().position(|h| h.eq_ignore_ascii_case(group.unwrap_or(GROUP)));
+        if let (Some(named), None) = (group, group_place) {
+            return Err(absent(named.to_owned()));
+        }
         let mut rows = Vec::new();
         let (mut line, mut at) = (1, 0);
         for record in reader.records() {
@@ -106,12 +140,41 @@ impl Labels {
             start += text[start..].iter().take_while(|b| b.is_ascii_whitespace()).count();
             line += text[at..start].iter().filter(|b| **b == b'\n').count() as u64;
             at = start;
-            rows.push((line, places.iter().map(|p| Some(record.get((*p)?)?.to_owned())).collect()));
+            let cell = |place: Option<usize>| Some(record.get(place?)?.to_owned());
+            let group = cell(group_place).map(|g| if g.is_empty() { NO_GROUP.to_owned() } else { g });
+            rows.push(Line { number: line, cells: places.iter().map(|p| cell(*p)).collect(), group });
         }
         if rows.is_empty() {
             return Err(LabelError::NoRows(path.to_owned()));
         }
-        Ok(Self { path: path.to_owned(), columns: required.iter().chain(optional).copied().collect(), rows })
+        Ok(Self {
+            path: path.to_owned(),
+            columns: required.iter().chain(optional).copied().collect(),
+            group: group_place.and_then(|p| head.get(p)).map(str::to_owned),
+            rows,
+        })
+    }
+
+    /// Name of the column of groups, if there is one.
+    pub fn group_column(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+
+    /// An error if all `flags`, which are those of column `index`, are alike: told before any network runs.
+    ///
+    /// # Errors
+    /// [`LabelError::OneClass`].
+    pub fn both(&self, index: usize, flags: impl IntoIterator<Item = bool>) -> Result<(), LabelError> {
+        let flags: Vec<bool> = flags.into_iter().collect();
+        match flags.iter().filter(|f| **f).count() {
+            yes if yes > 0 && yes < flags.len() => Ok(()),
+            yes => Err(LabelError::OneClass {
+                path: self.path.clone(),
+                column: self.columns[index][0].to_owned(),
+                class: if yes > 0 { "yes" } else { "no" },
+                count: flags.len(),
+            }),
+        }
     }
 
     /// The rows from top to bottom; with a limit, that many spread evenly over the file, because files are often
@@ -119,10 +182,7 @@ impl Labels {
     pub fn rows(&self, limit: Option<usize>) -> impl Iterator<Item = Row<'_>> {
         let total = self.rows.len();
         let count = limit.unwrap_or(total).min(total);
-        (0..count).map(move |i| {
-            let (line, cells) = &self.rows[i * total / count];
-            Row { labels: self, line: *line, cells }
-        })
+        (0..count).map(move |i| Row { labels: self, line: &self.rows[i * total / count] })
     }
 }
 
@@ -130,12 +190,17 @@ impl<'a> Row<'a> {
     /// The cell of column `index`, counted through required and then optional columns. Empty if the file has no such
     /// column.
     pub fn text(&self, index: usize) -> &'a str {
-        self.cells[index].as_deref().unwrap_or("")
+        self.line.cells[index].as_deref().unwrap_or("")
     }
 
     /// The cell, if the file has the column.
     pub fn optional(&self, index: usize) -> Option<&'a str> {
-        self.cells[index].as_deref()
+        self.line.cells[index].as_deref()
+    }
+
+    /// The group of people that the row belongs to, if the file tells groups.
+    pub fn group(&self) -> Option<&'a str> {
+        self.line.group.as_deref()
     }
 
     /// The cell as a finite number.
@@ -171,7 +236,7 @@ impl<'a> Row<'a> {
         let tried = [dir.join("images").join(name), dir.join(name)];
         match tried.iter().find(|p| p.is_file()) {
             Some(found) => Ok(found.clone()),
-            None => Err(LabelError::NoImage { path: self.labels.path.clone(), line: self.line, tried }),
+            None => Err(LabelError::NoImage { path: self.labels.path.clone(), line: self.line.number, tried }),
         }
     }
 
@@ -179,7 +244,7 @@ impl<'a> Row<'a> {
     pub fn bad(&self, index: usize, expected: &'static str) -> LabelError {
         LabelError::BadCell {
             path: self.labels.path.clone(),
-            line: self.line,
+            line: self.line.number,
             column: self.labels.columns[index][0].to_owned(),
             value: self.text(index).to_owned(),
             expected,
@@ -207,7 +272,7 @@ mod tests {
         let (dir, path) = written("Decision, path ,more\r\nYes,a.jpg,1\r\n\r\nmaybe,\"b,c.jpg\",2\r\n");
         fs::create_dir(dir.path().join("images")).unwrap();
         fs::write(dir.path().join("images/a.jpg"), "").unwrap();
-        let labels = Labels::read(&path, &[FILE, SAME], &[FOLD]).unwrap();
+        let labels = Labels::read(&path, &[FILE, SAME], &[FOLD], None).unwrap();
         let rows: Vec<_> = labels.rows(None).collect();
         assert!(rows[0].flag(1).unwrap());
         assert_eq!(rows[0].optional(2), None);
@@ -225,21 +290,39 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_file_is_named() {
         let (_dir, path) = written("file,other\na.jpg,1\n");
-        let message = Labels::read(&path, &[FILE, SAME], &[]).unwrap_err().to_string();
+        let message = Labels::read(&path, &[FILE, SAME], &[], None).unwrap_err().to_string();
         assert!(message.ends_with("labels.csv has no column same or decision; it has file, other"), "{message}");
         let (_dir, path) = written("file,same\na.jpg,1\nb.jpg\n");
-        let message = format!("{:#}", anyhow::Error::from(Labels::read(&path, &[FILE, SAME], &[]).unwrap_err()));
+        let message = format!("{:#}", anyhow::Error::from(Labels::read(&path, &[FILE, SAME], &[], None).unwrap_err()));
         assert!(message.contains("labels.csv") && message.contains("line: 3"), "{message}");
         let (_dir, path) = written("file,same\n");
-        assert!(matches!(Labels::read(&path, &[FILE], &[]), Err(LabelError::NoRows(_))));
-        assert!(matches!(Labels::read(Path::new("/none.csv"), &[FILE], &[]), Err(LabelError::Read { .. })));
+        assert!(matches!(Labels::read(&path, &[FILE], &[], None), Err(LabelError::NoRows(_))));
+        assert!(matches!(Labels::read(Path::new("/none.csv"), &[FILE], &[], None), Err(LabelError::Read { .. })));
+    }
+
+    #[test]
+    fn groups_are_those_of_the_column_and_one_class_is_named() {
+        let (_dir, path) = written("file,same,Group,race\na,1,x,r\nb,1,,s\n");
+        let labels = Labels::read(&path, &[FILE, SAME], &[], None).unwrap();
+        let groups: Vec<_> = labels.rows(None).map(|r| r.group()).collect();
+        assert_eq!((groups, labels.group_column()), (vec![Some("x"), Some(NO_GROUP)], Some("Group")));
+        let by_race = Labels::read(&path, &[FILE], &[], Some("race")).unwrap();
+        assert_eq!(by_race.rows(None).nth(1).unwrap().group(), Some("s"));
+        let message = Labels::read(&path, &[FILE], &[], Some("age")).unwrap_err().to_string();
+        assert!(message.ends_with("has no column age; it has file, same, Group, race"), "{message}");
+        let message = labels.both(1, [true, true]).unwrap_err().to_string();
+        assert!(
+            message.ends_with("labels.csv: same says yes in all 2 rows that are taken; rows of both kinds are needed")
+        );
+        assert!(labels.both(1, [true, false]).is_ok());
+        assert!(labels.both(1, [false]).unwrap_err().to_string().contains("says no in all 1 rows"));
     }
 
     #[test]
     fn a_limit_takes_rows_from_all_over_the_file() {
         let text: String = (0..10).map(|i| format!("{i}\n")).collect();
         let (_dir, path) = written(&format!("file\n{text}"));
-        let labels = Labels::read(&path, &[FILE], &[]).unwrap();
+        let labels = Labels::read(&path, &[FILE], &[], None).unwrap();
         let names = |limit| labels.rows(limit).map(|r| r.text(0).to_owned()).collect::<Vec<_>>();
         assert_eq!(names(Some(2)), ["0", "5"]);
         assert_eq!(names(Some(99)).len(), 10);

@@ -36,10 +36,24 @@ pub struct Truth {
 /// A score and its verdict.
 pub type Judged = (f32, Verdict);
 
+/// Intersection over union from which COCO's mean average precision counts a detection: 0.5 to 0.95 in steps of 0.05.
+pub const COCO_IOUS: [f32; 10] = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95];
+
 /// Judges the detections of one image, the surest first: each takes the labelled box it covers best among those not
 /// yet taken, if they share at least `min_iou`. Boxes that count go before those that do not; the latter can be taken
 /// by any number of detections. The result is in the order of falling scores.
 pub fn judge(detections: &[Detected], truths: &[Truth], min_iou: f32) -> Vec<Judged> {
+    judge_within(detections, truths, min_iou, |_| true)
+}
+
+/// As [`judge`]; a detection that covers nothing is ignored unless its box `is_wanted`: among large boxes alone a small wrong
+/// one is not wrong.
+pub fn judge_within(
+    detections: &[Detected],
+    truths: &[Truth],
+    min_iou: f32,
+    is_wanted: impl Fn(&BBox) -> bool,
+) -> Vec<Judged> {
     let mut order: Vec<&Detected> = detections.iter().collect();
     order.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut taken = vec![false; truths.len()];
@@ -55,7 +69,7 @@ pub fn judge(detections: &[Detected], truths: &[Truth], min_iou: f32) -> Vec<Jud
             let verdict = if let Some((i, _)) = best(true, &taken) {
                 taken[i] = true;
                 Verdict::Hit
-            } else if best(false, &taken).is_some() {
+            } else if best(false, &taken).is_some() || !is_wanted(&detection.bbox) {
                 Verdict::Ignored
             } else {
                 Verdict::Miss
@@ -98,6 +112,19 @@ pub fn average_precision(judged: &[Judged], positives: usize) -> Result<f64, Met
     Ok(area / positives as f64)
 }
 
+/// The curve as it is drawn: (recall, precision) at every score, from the highest on. Without interpolation.
+pub fn precision_curve(judged: &[Judged], positives: usize) -> Vec<(f64, f64)> {
+    let mut sorted: Vec<Judged> = judged.iter().copied().filter(|j| j.1 != Verdict::Ignored).collect();
+    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut hits, mut seen) = (0_usize, 0_usize);
+    let step = |tied: &[Judged]| {
+        hits += tied.iter().filter(|j| j.1 == Verdict::Hit).count();
+        seen += tied.len();
+        (hits as f64 / positives.max(1) as f64, hits as f64 / seen as f64)
+    };
+    sorted.chunk_by(|a, b| a.0 == b.0).map(step).collect()
+}
+
 /// Precision and recall of the detections that score at least `min_score`. Precision is `None` without detections.
 pub fn precision_recall(judged: &[Judged], positives: usize, min_score: f32) -> (Option<f64>, f64) {
     let count = |verdict| judged.iter().filter(|j| j.0 >= min_score && j.1 == verdict).count();
@@ -133,11 +160,21 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_detection_of_another_size_is_not_wrong() {
+        let truths = [truth(0.0, true)];
+        let found = [at(50.0, 0.9), at(0.0, 0.8)];
+        let large = |b: &BBox| b.area() > 200.0;
+        let judged = judge_within(&found, &truths, 0.5, large);
+        assert_eq!(judged, [(0.9, Verdict::Ignored), (0.8, Verdict::Hit)]);
+    }
+
+    #[test]
     fn area_worked_out_by_hand() {
         // Hit, miss, hit of four boxes: precisions 1, 1/2, 2/3; envelope 1 up to recall 1/4, then 2/3 up to 1/2.
         let judged = [(0.9, Verdict::Hit), (0.8, Verdict::Miss), (0.75, Verdict::Ignored), (0.7, Verdict::Hit)];
         let ap = average_precision(&judged, 4).unwrap();
         assert!((ap - (0.25 + 0.25 * 2.0 / 3.0)).abs() < 1e-12);
+        assert_eq!(precision_curve(&judged, 4), [(0.25, 1.0), (0.25, 0.5), (0.5, 2.0 / 3.0)]);
         assert_eq!(precision_recall(&judged, 4, 0.75), (Some(0.5), 0.25));
         assert_eq!(precision_recall(&judged, 4, 0.95), (None, 0.0));
         assert_eq!(average_precision(&[], 4), Ok(0.0));

@@ -2,7 +2,12 @@
 
 pub mod age;
 pub mod ap;
+pub mod bootstrap;
+pub mod calibration;
+pub mod differential;
 pub mod folds;
+pub mod identification;
+pub mod interval;
 pub mod pad;
 pub mod roc;
 
@@ -24,6 +29,14 @@ pub enum MetricError {
     /// A score that is NaN or infinite has no place in an order.
     #[error("the score of sample {index} is {value}, which is no finite number")]
     NotFinite {
+        /// Position of the sample, from 0.
+        index: usize,
+        /// Its score.
+        value: f64,
+    },
+    /// A score outside 0..=1 is no probability.
+    #[error("the score of sample {index} is {value}, which is no probability")]
+    NoProbability {
         /// Position of the sample, from 0.
         index: usize,
         /// Its score.

@@ -60,19 +60,46 @@ impl Roc {
         }
         let mut sorted = samples.to_vec();
         sorted.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let strictest = Point { threshold: sorted[0].score.next_up(), true_accepts: 0, false_accepts: 0 };
-        let mut points = vec![strictest];
-        let mut last = strictest;
-        for tied in sorted.chunk_by(|a, b| a.score == b.score) {
+        let step = |tied: &[Scored]| {
             let accepted = tied.iter().filter(|s| s.positive).count();
+            (tied[0].score, accepted, tied.len() - accepted)
+        };
+        Self::of_steps(&sorted.chunk_by(|a, b| a.score == b.score).map(step).collect::<Vec<_>>())
+    }
+
+    /// The curve of samples counted by their score: (score, positives, negatives), scores falling.
+    ///
+    /// # Errors
+    /// [`MetricError::Empty`] without any, or without one of the classes.
+    pub(super) fn of_steps(steps: &[(f64, usize, usize)]) -> Result<Self, MetricError> {
+        let highest = steps.first().ok_or(MetricError::Empty)?.0;
+        let mut last = Point { threshold: highest.next_up(), true_accepts: 0, false_accepts: 0 };
+        let mut points = vec![last];
+        for &(threshold, positives, negatives) in steps {
             last = Point {
-                threshold: tied[0].score,
-                true_accepts: last.true_accepts + accepted,
-                false_accepts: last.false_accepts + tied.len() - accepted,
+                threshold,
+                true_accepts: last.true_accepts + positives,
+                false_accepts: last.false_accepts + negatives,
             };
             points.push(last);
         }
-        Ok(Self { points, positives, negatives })
+        if last.true_accepts == 0 || last.false_accepts == 0 {
+            return Err(MetricError::Empty);
+        }
+        Ok(Self { points, positives: last.true_accepts, negatives: last.false_accepts })
+    }
+
+    /// The samples counted by their score, as [`of_steps`](Self::of_steps) takes them.
+    pub(super) fn steps(&self) -> Vec<(f64, usize, usize)> {
+        let step = |w: &[Point]| {
+            (w[1].threshold, w[1].true_accepts - w[0].true_accepts, w[1].false_accepts - w[0].false_accepts)
+        };
+        self.points.windows(2).map(step).collect()
+    }
+
+    /// The curve, (false accept rate, true accept rate) at every threshold, from the strictest to the laxest.
+    pub fn curve(&self) -> Vec<(f64, f64)> {
+        self.points.iter().map(|p| (self.far(p), self.tar(p))).collect()
     }
 
     /// Number of positives.
@@ -115,6 +142,13 @@ impl Roc {
         let allowed = (target * self.negatives as f64 + 1e-9).floor() as usize;
         let i = self.points.partition_point(|p| p.false_accepts <= allowed);
         self.operating_point(&self.points[i - 1])
+    }
+
+    /// The largest score of the samples that, as threshold, keeps the share of rejected positives at or below `target`.
+    pub fn at_frr(&self, target: f64) -> OperatingPoint {
+        let allowed = (target * self.positives as f64 + 1e-9).floor() as usize;
+        let i = self.points.partition_point(|p| self.positives - p.true_accepts > allowed);
+        self.operating_point(&self.points[i])
     }
 
     /// The rates at a given threshold.
@@ -180,6 +214,10 @@ pub(crate) mod tests {
         let p = roc.at_threshold(0.45);
         assert_eq!((p.threshold, p.false_accepts, p.true_accepts), (0.45, 1, 1));
         assert_eq!(roc.at_threshold(2.0).true_accepts, 0);
+        // One of two positives may be rejected: from 0.9 on; none: from 0.4 on.
+        assert_eq!((roc.at_frr(0.5).threshold, roc.at_frr(0.4).threshold), (0.9, 0.4));
+        assert_eq!(roc.curve()[..3], [(0.0, 0.0), (0.0, 0.5), (1.0 / 3.0, 0.5)]);
+        assert_eq!(Roc::of_steps(&roc.steps()), Ok(roc));
     }
 
     #[test]
