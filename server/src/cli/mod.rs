@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod analyze;
 pub mod annotate;
+pub mod bench;
 pub mod compare;
 pub mod ctl;
 mod database;
@@ -48,6 +49,8 @@ pub enum Command {
     Admin(admin::AdminArgs),
     /// Tells what is to be told of each face in photos and folders of photos.
     Analyze(analyze::AnalyzeArgs),
+    /// Times the networks on this machine, and photos from their files to the answers.
+    Bench(bench::BenchArgs),
     /// Tells whether the largest faces of two photos are the same person's.
     Compare(compare::CompareArgs),
     /// Looks after servers: deploy, start, stop, status, logs, scale, backup, restore, update, test.
@@ -84,6 +87,7 @@ impl Cli {
         match self.command {
             Command::Admin(args) => admin::run(args),
             Command::Analyze(args) => analyze::run(&args),
+            Command::Bench(args) => bench::run(&args),
             Command::Compare(args) => compare::run(&args),
             Command::Ctl(args) => ctl::run(*args),
             Command::Db(args) => db::run(args),
