@@ -180,7 +180,14 @@ def widths(name):
 
 
 def efficientnet():
-    return sources.module("deepfake-efficientnet-lite/network.py").EfficientNetLite()
+    from definitions.layers import SameConv2d
+
+    definition = sources.module("deepfake-efficientnet-lite/network.py")
+    net = definition.EfficientNetLite()
+    for module in net.modules():
+        if isinstance(module, definition.SameConv2d):
+            module.__class__ = SameConv2d
+    return net
 
 
 def blazeface_config(name):

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the project's own build commands, the same here and in continuous integration.
 
+mod bench;
 mod console;
 mod cuda;
 
@@ -20,6 +21,9 @@ const INSTALL_DENY: &str = "cargo install --locked cargo-deny@0.20.2";
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Task {
+    /// Times the networks against ONNX Runtime, LiteRT, PyTorch and dlib on this machine: brings them (network, Python) into
+    /// target/, exports the networks, and prints a table with medians, ratios and goals.
+    Bench(Box<bench::Bench>),
     /// Everything that continuous integration checks: format, lints, dependency rules, documentation, tests.
     Ci {
         /// Whether the feature `cuda` compiles, too, as `cargo xtask cuda` does; says aloud if NVIDIA's compiler cannot be had.
@@ -78,6 +82,7 @@ const WEIGHTS: Step =
 
 fn main() -> ExitCode {
     let result = match Task::parse() {
+        Task::Bench(options) => bench::bench(&options),
         Task::Ci { cuda } => ci(cuda),
         Task::Console => console::console(),
         Task::Cuda => cuda::cuda(),

@@ -38,11 +38,11 @@ class Residual(nn.Module):
             return F.relu(ys + xs)
         # Branch and shortcut can differ by a row, a column and in channels: zeros fill what is missing.
         xs = F.avg_pool2d(xs, 2)
-        missing = [xs.shape[axis] - ys.shape[axis] for axis in (3, 2)]
-        if any(missing):
-            ys = F.pad(ys, (0, missing[0], 0, missing[1]))
-        if xs.shape[1] < ys.shape[1]:
-            xs = F.pad(xs, (0, 0, 0, 0, 0, ys.shape[1] - xs.shape[1]))
+        rows, columns, channels = (int(xs.shape[axis]) - int(ys.shape[axis]) for axis in (2, 3, 1))
+        if rows or columns:
+            ys = F.pad(ys, (0, columns, 0, rows))
+        if channels:
+            xs = F.pad(xs, (0, 0, 0, 0, 0, -channels))
         return F.relu(ys + xs)
 
 

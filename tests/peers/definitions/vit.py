@@ -30,9 +30,14 @@ class Layer(nn.Module):
 
     def forward(self, xs):
         ys, attention = self.layernorm_before(xs), self.attention.attention
-        heads = lambda zs: zs.unflatten(2, (HEADS, WIDTH // HEADS)).transpose(1, 2)
+        heads = lambda zs: zs.reshape(-1, TOKENS, HEADS, WIDTH // HEADS).transpose(1, 2)
         query, key, value = (heads(getattr(attention, name)(ys)) for name in ("query", "key", "value"))
-        ys = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        if torch.onnx.is_in_onnx_export():
+            # The exporter would scale both sides by the root of the scale.
+            ys = (query * (WIDTH // HEADS) ** -0.5 @ key.transpose(2, 3)).softmax(3) @ value
+        else:
+            ys = F.scaled_dot_product_attention(query, key, value)
+        ys = ys.transpose(1, 2).reshape(-1, TOKENS, WIDTH)
         xs = self.attention.output.dense(ys) + xs
         ys = F.gelu(self.intermediate.dense(self.layernorm_after(xs)))
         return self.output.dense(ys) + xs

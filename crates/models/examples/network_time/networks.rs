@@ -164,7 +164,7 @@ impl Bench {
         })
     }
 
-    /// The whole cascade over a photo; a row of corners and score for each face.
+    /// The whole cascade over a photo; a row of corners and score for each face, from left to right.
     fn cascade(&self, batch: usize, photo: Option<PathBuf>) -> Result<Pass> {
         if batch != 1 {
             return Err("mtcnn takes one photo: its batch is 1".into());
@@ -178,8 +178,9 @@ impl Bench {
                 let b = f.bbox;
                 [b.x, b.y, b.x + b.width, b.y + b.height, f.score]
             };
-            let rows: Vec<f32> = faces.iter().flat_map(row).collect();
-            Ok(vec![Tensor::from_vec(rows, (faces.len(), 5), &Device::Cpu)?])
+            let mut rows: Vec<[f32; 5]> = faces.iter().map(row).collect();
+            rows.sort_by(|a, b| a[0].total_cmp(&b[0]));
+            Ok(vec![Tensor::from_vec(rows.concat(), (faces.len(), 5), &Device::Cpu)?])
         }))
     }
 

@@ -1,0 +1,202 @@
+//! `cargo xtask bench`: this project's networks against other runtimes, on one machine in one run, taking turns.
+
+mod child;
+mod goals;
+mod python;
+mod report;
+
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Stdio};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use self::{
+    child::{Answer, Child, Request},
+    goals::Pair,
+    report::{Report, Row},
+};
+use crate::{cargo, root, say};
+
+/// The turns of each side that a row has at least.
+const ROUNDS: usize = 5;
+/// Milliseconds that a turn takes at most, unless a single pass takes longer.
+const TURN_MS: f64 = 400.0;
+/// Milliseconds that a row takes at most, unless its turns take longer.
+const ROW_MS: f64 = 30_000.0;
+/// How far an output may be from the other side's, as a part of the output's largest value.
+const TOLERANCE: f32 = 1e-3;
+
+/// What to compare, with what.
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// The other side: `onnxruntime` means for each network its peer, which for some is another (BlazeFace: LiteRT; the MTCNN
+    /// cascade: facenet-pytorch; dlib's ResNet: dlib). `torch`: PyTorch for all.
+    #[arg(long, value_enum, default_value_t = Vs::Onnxruntime)]
+    vs: Vs,
+    /// Networks by the names of `cargo run --example network_time`; all unless told.
+    #[arg(long, value_delimiter = ',')]
+    networks: Vec<String>,
+    /// Images a pass.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8])]
+    batches: Vec<usize>,
+    /// Threads of either side.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+    threads: Vec<usize>,
+    /// Timed passes of either side; fewer where they would take more than half a minute.
+    #[arg(long, default_value_t = 40)]
+    passes: usize,
+    /// The instructions that this project's kernels use: avx512, avx2 or portable. PyTorch is held to AVX2 with them; ONNX
+    /// Runtime, LiteRT and dlib have no switch and go on choosing their own.
+    #[arg(long)]
+    kernels: Option<String>,
+    /// Where to write all figures.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// The other side.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Vs {
+    Onnxruntime,
+    Torch,
+}
+
+impl Vs {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Onnxruntime => "onnxruntime",
+            Self::Torch => "torch",
+        }
+    }
+}
+
+/// Brings the other runtimes, exports the networks, and prints a row for each network, batch and number of threads.
+pub(crate) fn bench(options: &Bench) -> anyhow::Result<()> {
+    let pairs = goals::pairs(options.vs == Vs::Torch, &options.networks)?;
+    let python = python::ready(&pairs)?;
+    let binary = network_time()?;
+    let mut report = Report::begin(options.vs.name(), options.kernels.clone());
+    for &threads in &options.threads {
+        let mut ours = ours(&binary, threads, options.kernels.as_deref())?;
+        let mut peers: BTreeMap<&str, Child> = BTreeMap::new();
+        for &batch in &options.batches {
+            for pair in pairs.iter().filter(|pair| batch == 1 || !pair.one_photo) {
+                let peer = match peers.entry(pair.runtime) {
+                    std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(entry) => {
+                        entry.insert(python::peer(&python, pair.runtime, threads, options.kernels.as_deref())?)
+                    }
+                };
+                let measured = row(pair, batch, threads, options.passes, &mut ours, peer);
+                let row = measured.with_context(|| format!("{}, batch {batch}, {threads} threads", pair.network))?;
+                report.add(row);
+            }
+        }
+    }
+    report.end();
+    if let Some(path) = &options.json {
+        let text = serde_json::to_string_pretty(&report.json())?;
+        fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
+        say(&format!("==> {}", path.display()));
+    }
+    Ok(())
+}
+
+/// Both sides by turns.
+fn row(
+    pair: &Pair,
+    batch: usize,
+    threads: usize,
+    passes: usize,
+    ours: &mut Child,
+    peer: &mut Child,
+) -> anyhow::Result<Row> {
+    let photo = pair.one_photo.then(|| python::photo("eight"));
+    let mut request = Request { network: pair.network, batch, passes: 1, outputs: true, photo };
+    let (their, our) = (peer.ask(&request)?, ours.ask(&request)?);
+    let difference = difference(&our, &their)?;
+
+    let slower = our.wall_ms.iter().chain(&their.wall_ms).copied().fold(f64::MIN_POSITIVE, f64::max);
+    let together = our.wall_ms.iter().chain(&their.wall_ms).sum::<f64>().max(f64::MIN_POSITIVE);
+    let turn = ((TURN_MS / slower) as usize).clamp(1, passes.div_ceil(ROUNDS).max(1));
+    // A turn begins with a pass that is not timed.
+    let affordable = (ROW_MS / (together * (turn + 1) as f64)) as usize;
+    let rounds = passes.div_ceil(turn).min(affordable).max(ROUNDS);
+    request.passes = turn;
+    request.outputs = false;
+    let (mut peer_ms, mut our_ms) = (Vec::new(), Vec::new());
+    let load = report::load();
+    for _ in 0..rounds {
+        peer_ms.extend(peer.ask(&request)?.wall_ms);
+        our_ms.extend(ours.ask(&request)?.wall_ms);
+    }
+    Ok(Row {
+        network: pair.network,
+        batch,
+        threads,
+        runtime: pair.runtime,
+        version: their.version.unwrap_or_default(),
+        instructions: our.instructions.unwrap_or_default(),
+        goal: pair.goal(threads),
+        difference,
+        golden_difference: their.golden_difference,
+        load,
+        our_ms,
+        peer_ms,
+    })
+}
+
+/// The largest difference between the outputs, as a part of the largest value of its output; none where the other side was
+/// not given the same numbers.
+fn difference(our: &Answer, their: &Answer) -> anyhow::Result<Option<f32>> {
+    let (Some(our), Some(their)) = (&our.outputs, &their.outputs) else { return Ok(None) };
+    if our.len() != their.len() {
+        bail!("{} outputs here, {} there", our.len(), their.len());
+    }
+    let mut worst = 0f32;
+    for (our, their) in our.iter().zip(their) {
+        if our.shape != their.shape {
+            bail!("an output of {:?} here, of {:?} there", our.shape, their.shape);
+        }
+        let largest = their.values.iter().fold(f32::MIN_POSITIVE, |most, v| most.max(v.abs()));
+        let apart = our.values.iter().zip(&their.values).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+        worst = worst.max(apart / largest);
+    }
+    if worst > TOLERANCE {
+        bail!("the outputs differ by {worst:.1e} of their largest value: the other side computes something else");
+    }
+    Ok(Some(worst))
+}
+
+/// This project's side.
+fn ours(binary: &std::path::Path, threads: usize, kernels: Option<&str>) -> anyhow::Result<Child> {
+    let mut command = std::process::Command::new(binary);
+    command.args(["--serve", "--threads", &threads.to_string(), "--root"]).arg(root());
+    if let Some(kernels) = kernels {
+        command.env("FACESOCIAL_KERNELS", kernels);
+    }
+    Child::start("network_time", command)
+}
+
+/// Builds the example. Where cargo puts it, it alone knows.
+fn network_time() -> anyhow::Result<PathBuf> {
+    let args = ["build", "--release", "--locked", "--package", "facesocial-models", "--example", "network_time"];
+    say(&format!("==> bench: cargo {}", args.join(" ")));
+    let output = cargo()
+        .args(args)
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo cannot be started")?;
+    if !output.status.success() {
+        bail!("network_time cannot be built ({})", output.status);
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let executables = text.lines().filter_map(|line| {
+        let artifact: Value = serde_json::from_str(line).ok()?;
+        let named = artifact["target"]["name"] == json!("network_time");
+        artifact["executable"].as_str().filter(|_| named).map(PathBuf::from)
+    });
+    executables.last().context("cargo did not say where network_time is")
+}
