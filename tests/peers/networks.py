@@ -118,20 +118,27 @@ def yolo(run):
     return [(scores.reshape(-1)[::7], file["scores"]), (best, file["best"])]
 
 
-def pnet(run):
-    file = golden("mtcnn")
-    boxes, probability = run((file["pnet.input"].astype(np.float32) - 127.5) / 128)
-    return [(boxes, file["pnet.boxes"]), (probability, file["pnet.probability"])]
+def stage(name, *outputs):
+    """Against what a network of the cascade answered to three crops."""
+
+    def check(run):
+        file = golden("mtcnn")
+        answered = run((file[f"{name}.input"].astype(np.float32) - 127.5) / 128)
+        return [(got, file[f"{name}.{output}"]) for got, output in zip(answered, outputs)]
+
+    return check
 
 
-def pnet_module():
-    import torch
-    from definitions.mtcnn import PNet
+def stage_module(name, build):
+    def module():
+        import torch
 
-    net = PNet()
-    state = sources.arrays(sources.WEIGHTS / "mtcnn.safetensors").items()
-    net.load_state_dict({k.removeprefix("pnet."): torch.from_numpy(v) for k, v in state if k.startswith("pnet.")})
-    return ready(net)
+        net, prefix = build(), f"{name}."
+        state = sources.arrays(sources.WEIGHTS / "mtcnn.safetensors").items()
+        net.load_state_dict({k.removeprefix(prefix): torch.from_numpy(v) for k, v in state if k.startswith(prefix)})
+        return ready(net)
+
+    return module
 
 
 def yolo_module():
@@ -221,7 +228,27 @@ NETWORKS = {
             answers("faceres", lambda x: bgr(x) - FACERES_MEAN, {0: "embedding", 1: "age", 2: "male"}, last=False),
             ("embedding", "age", "male"),
         ),
-        Network("mtcnn_pnet", (3, 649, 1153), pnet_module, pnet, ("boxes", "probability")),
+        Network(
+            "mtcnn_pnet",
+            (3, 649, 1153),
+            stage_module("pnet", definition("mtcnn", "PNet")),
+            stage("pnet", "boxes", "probability"),
+            ("boxes", "probability"),
+        ),
+        Network(
+            "mtcnn_rnet",
+            square(24),
+            stage_module("rnet", definition("mtcnn", "RNet")),
+            stage("rnet", "boxes", "probability"),
+            ("boxes", "probability"),
+        ),
+        Network(
+            "mtcnn_onet",
+            square(48),
+            stage_module("onet", definition("mtcnn", "ONet")),
+            stage("onet", "boxes", "points", "probability"),
+            ("boxes", "points", "probability"),
+        ),
         Network(
             "blazeface_short",
             square(128),

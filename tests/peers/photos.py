@@ -11,7 +11,7 @@ PHOTOS = {
         ("group.jpg", 0, 60, 1320, 961),  # five faces
         ("portrait.jpg", 1440, 0, 360, 360),
         ("portrait_2.jpg", 1468, 360, 304, 360),
-        ("profile.jpg", 1481, 720, 278, 360),
+        ("grey.jpg", 1440, 720, 360, 360),
     ],
 }
 

@@ -18,12 +18,14 @@ use crate::Result;
 pub(crate) type Pass = Box<dyn Fn() -> Result<Vec<Tensor>>>;
 
 /// What can be measured.
-pub(crate) const NAMES: [&str; 19] = [
+pub(crate) const NAMES: [&str; 21] = [
     "mobilefacenet",
     "dlib_resnet",
     "faceres",
     "mtcnn",
     "mtcnn_pnet",
+    "mtcnn_rnet",
+    "mtcnn_onet",
     "blazeface_short",
     "blazeface_full",
     "yolov10n_face",
@@ -92,6 +94,7 @@ impl Bench {
                 pass!($net, ($side, $side), |$n, xs| <[Tensor; 2]>::from($n.forward(xs)?).to_vec(), |$p| $whole)
             };
         }
+        let nothing = |_: &[RgbImage]| -> Result<()> { Ok(()) };
         Ok(match name {
             "mobilefacenet" => one_output!(MobileFaceNet::load(self.shipped(name)?)?, 112, |n, p| n.embed(p)),
             "dlib_resnet" => one_output!(DlibResNet::load(self.shipped(name)?)?, 150, |n, p| n.embed(p)),
@@ -104,13 +107,20 @@ impl Bench {
                 pass!(net, (224, 224), |n, xs| heads(&n, xs)?, |p| n.analyze(p))
             }
             "mtcnn" => self.cascade(batch, photo)?,
+            "mtcnn_pnet" | "mtcnn_rnet" | "mtcnn_onet" if self.whole => {
+                return Err(format!("{name} is a part of mtcnn: from pixels on there is only the cascade").into());
+            }
             "mtcnn_pnet" => {
                 let net = Mtcnn::load(self.shipped("mtcnn")?)?.pnet;
-                if self.whole {
-                    return Err("P-Net is a part of mtcnn: from pixels on there is only the cascade".into());
-                }
-                let nothing = |_: &[RgbImage]| -> Result<()> { Ok(()) };
                 pass!(net, PNET_INPUT, |n, xs| <[Tensor; 2]>::from(n.forward(xs)?).to_vec(), |p| nothing(p))
+            }
+            "mtcnn_rnet" => {
+                let net = Mtcnn::load(self.shipped("mtcnn")?)?.rnet;
+                pass!(net, (24, 24), |n, xs| <[Tensor; 2]>::from(n.forward(xs)?).to_vec(), |p| nothing(p))
+            }
+            "mtcnn_onet" => {
+                let net = Mtcnn::load(self.shipped("mtcnn")?)?.onet;
+                pass!(net, (48, 48), |n, xs| <[Tensor; 3]>::from(n.forward(xs)?).to_vec(), |p| nothing(p))
             }
             "blazeface_short" => {
                 let net = BlazeFace::load(self.shipped(name)?, blazeface::Config::short_range())?;

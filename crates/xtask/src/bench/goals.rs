@@ -52,6 +52,19 @@ const PAIRS: [Pair; 22] = [
     pair("face_antispoofing", ORT, None),
 ];
 
+/// The networks that the analysis of a photo runs in ONNX Runtime.
+pub(super) const ANALYSIS: [&str; 9] = [
+    "dlib_resnet",
+    "efficientnet_lite_deepfake",
+    "face_antispoofing",
+    "faceres",
+    "mobilefacenet",
+    "mtcnn_onet",
+    "mtcnn_pnet",
+    "mtcnn_rnet",
+    "yolov10n_face",
+];
+
 /// The pairs of the networks named, or all; with `torch`, each network once, with PyTorch.
 ///
 /// # Errors

@@ -53,6 +53,9 @@ pub(crate) struct Bench {
     /// Where to write all figures.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// The whole analysis of a photo against the same in Python, instead of single networks.
+    #[arg(long, conflicts_with_all = ["vs", "networks", "batches", "kernels"])]
+    pipeline: bool,
 }
 
 /// The other side.
@@ -73,9 +76,12 @@ impl Vs {
 
 /// Brings the other runtimes, exports the networks, and prints a row for each network, batch and number of threads.
 pub(crate) fn bench(options: &Bench) -> anyhow::Result<()> {
+    if options.pipeline {
+        return pipeline(options);
+    }
     let pairs = goals::pairs(options.vs == Vs::Torch, &options.networks)?;
-    let python = python::ready(&pairs)?;
-    let binary = network_time()?;
+    let python = python::ready(&networks(&pairs))?;
+    let binary = example("facesocial-models", "network_time")?;
     let mut report = Report::begin(options.vs.name(), options.kernels.clone());
     for &threads in &options.threads {
         let mut ours = ours(&binary, threads, options.kernels.as_deref())?;
@@ -179,9 +185,28 @@ fn ours(binary: &std::path::Path, threads: usize, kernels: Option<&str>) -> anyh
     Child::start("network_time", command)
 }
 
-/// Builds the example. Where cargo puts it, it alone knows.
-fn network_time() -> anyhow::Result<PathBuf> {
-    let args = ["build", "--release", "--locked", "--package", "facesocial-models", "--example", "network_time"];
+/// The names of the networks of `pairs` that are exported, each once.
+fn networks(pairs: &[Pair]) -> Vec<&'static str> {
+    let mut names: Vec<&str> = pairs.iter().filter(|pair| !pair.one_photo).map(|pair| pair.network).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The analysis of photos on each number of threads, as `tests/peers/pipeline.py` measures and prints it.
+fn pipeline(options: &Bench) -> anyhow::Result<()> {
+    let python = python::ready(&goals::ANALYSIS)?;
+    let binary = example("facesocial-pipeline", "analysis_time")?;
+    for &threads in &options.threads {
+        let json = options.json.as_deref().map(|path| path.with_extension(format!("{threads}.json")));
+        python::pipeline(&python, &binary, threads, options.passes, json.as_deref())?;
+    }
+    Ok(())
+}
+
+/// Builds an example. Where cargo puts it, it alone knows.
+fn example(package: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let args = ["build", "--release", "--locked", "--package", package, "--example", name];
     say(&format!("==> bench: cargo {}", args.join(" ")));
     let output = cargo()
         .args(args)
@@ -190,13 +215,13 @@ fn network_time() -> anyhow::Result<PathBuf> {
         .output()
         .context("cargo cannot be started")?;
     if !output.status.success() {
-        bail!("network_time cannot be built ({})", output.status);
+        bail!("{name} cannot be built ({})", output.status);
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let executables = text.lines().filter_map(|line| {
+    let mut executables = text.lines().filter_map(|line| {
         let artifact: Value = serde_json::from_str(line).ok()?;
-        let named = artifact["target"]["name"] == json!("network_time");
+        let named = artifact["target"]["name"] == json!(name);
         artifact["executable"].as_str().filter(|_| named).map(PathBuf::from)
     });
-    executables.last().context("cargo did not say where network_time is")
+    executables.next_back().with_context(|| format!("cargo did not say where {name} is"))
 }

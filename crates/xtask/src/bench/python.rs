@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{child::Child, goals::Pair};
+use super::child::Child;
 use crate::{root, say};
 
 /// Where everything of the other side lies.
@@ -22,17 +22,14 @@ pub(super) fn photo(name: &str) -> PathBuf {
     folder().join("photos").join(name).with_extension("png")
 }
 
-/// Brings the packages (network) if they are not there in these versions, and exports the networks of `pairs` to ONNX where
-/// that is older than its sources; gives the Python to run.
-pub(super) fn ready(pairs: &[Pair]) -> anyhow::Result<PathBuf> {
+/// Brings the packages (network) if they are not there in these versions, and exports the networks to ONNX where that is
+/// older than its sources; gives the Python to run.
+pub(super) fn ready(networks: &[&str]) -> anyhow::Result<PathBuf> {
     let python = packages()?;
-    let mut names: Vec<&str> = pairs.iter().filter(|pair| !pair.one_photo).map(|pair| pair.network).collect();
-    names.sort_unstable();
-    names.dedup();
-    say(&format!("==> bench: export of {}", names.join(" ")));
+    say(&format!("==> bench: export of {}", networks.join(" ")));
     let mut command = Command::new(&python);
     // The exporter warns of its own age.
-    command.args(["-W", "ignore"]).arg(root().join("tests/peers/export.py")).args(&names);
+    command.args(["-W", "ignore"]).arg(root().join("tests/peers/export.py")).args(networks);
     run(&mut command).context("the networks cannot be exported")?;
     Ok(python)
 }
@@ -52,6 +49,23 @@ pub(super) fn peer(python: &Path, runtime: &str, threads: usize, kernels: Option
         ]);
     }
     Child::start(runtime, command)
+}
+
+/// Runs the comparison of whole analyses, which prints its own table.
+pub(super) fn pipeline(
+    python: &Path,
+    ours: &Path,
+    threads: usize,
+    passes: usize,
+    json: Option<&Path>,
+) -> anyhow::Result<()> {
+    let mut command = Command::new(python);
+    command.arg(root().join("tests/peers/pipeline.py")).arg(ours);
+    command.args(["--threads", &threads.to_string(), "--passes", &passes.to_string()]);
+    if let Some(json) = json {
+        command.arg("--json").arg(json);
+    }
+    run(&mut command).context("the analyses cannot be compared")
 }
 
 /// The Python of a virtual environment that has the packages.
