@@ -80,6 +80,11 @@ impl Child {
         Ok(Self { name: name.to_owned(), log, process, requests, answers })
     }
 
+    /// The process's number.
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The answer to `request`.
     pub(super) fn ask(&mut self, request: &Request) -> anyhow::Result<Answer> {
         let gone = format!("{} ended; it says why in {}", self.name, self.log.display());

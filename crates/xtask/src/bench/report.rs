@@ -21,8 +21,8 @@ pub(super) struct Row {
     pub(super) goal: Option<f64>,
     pub(super) difference: Option<f32>,
     pub(super) golden_difference: Option<f64>,
-    /// What else the machine did when it began: the mean number of threads that ran or waited over the last minute.
-    pub(super) load: Option<f64>,
+    /// The share of the processor's time that others took meanwhile.
+    pub(super) others: Option<f64>,
     pub(super) our_ms: Vec<f64>,
     pub(super) peer_ms: Vec<f64>,
 }
@@ -69,6 +69,12 @@ impl Row {
         our.median / peer.median
     }
 
+    /// The same of the fastest passes, which a busy machine disturbs least.
+    fn ratio_of_fastest(&self) -> f64 {
+        let fastest = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
+        fastest(&self.our_ms) / fastest(&self.peer_ms)
+    }
+
     /// `-` without a goal, `ok`, or `OVER`.
     fn verdict(&self) -> &'static str {
         match self.goal {
@@ -82,7 +88,7 @@ impl Row {
         let [our, peer] = self.spreads();
         let goal = self.goal.map_or_else(|| "-".to_owned(), |goal| format!("{goal:.2}"));
         format!(
-            "{:<26} {:>5} {:>7}  {:<15} {:>24} {:>24} {:>6.2} {:>5} {}",
+            "{:<26} {:>5} {:>7}  {:<15} {:>22} {:>22} {:>6.2} {:>7.2} {:>6} {:>5} {}",
             self.network,
             self.batch,
             self.threads,
@@ -90,6 +96,8 @@ impl Row {
             peer.text(),
             our.text(),
             self.ratio(),
+            self.ratio_of_fastest(),
+            self.others.map_or_else(|| "-".to_owned(), |others| format!("{:.0} %", 100.0 * others)),
             goal,
             self.verdict()
         )
@@ -108,11 +116,12 @@ impl Row {
             "peer_ms": peer.json(),
             "passes": self.our_ms.len(),
             "ratio": self.ratio(),
+            "ratio_of_fastest": self.ratio_of_fastest(),
             "goal": self.goal,
             "met": self.goal.map(|goal| self.ratio() <= goal),
             "difference": self.difference,
             "golden_difference": self.golden_difference,
-            "load_before": self.load,
+            "others": self.others,
         })
     }
 }
@@ -131,8 +140,17 @@ impl Report {
             print(&format!("kernels held to {kernels}; of the others, PyTorch alone can be held to AVX2, and is"));
         }
         print(&format!(
-            "{:<26} {:>5} {:>7}  {:<15} {:>24} {:>24} {:>6} {:>5}",
-            "network", "batch", "threads", "peer", "peer ms (quartiles)", "ours ms (quartiles)", "ratio", "goal"
+            "{:<26} {:>5} {:>7}  {:<15} {:>22} {:>22} {:>6} {:>7} {:>6} {:>5}",
+            "network",
+            "batch",
+            "threads",
+            "peer",
+            "peer ms (quartiles)",
+            "ours ms (quartiles)",
+            "ratio",
+            "fastest",
+            "others",
+            "goal"
         ));
         Self { vs, kernels, rows: Vec::new() }
     }
@@ -148,10 +166,11 @@ impl Report {
         let with_goal = self.rows.iter().filter(|row| row.goal.is_some()).count();
         let over = self.rows.iter().filter(|row| row.verdict() == "OVER").count();
         print(&format!("{} of {with_goal} rows with a goal meet it", with_goal - over));
-        if let Some(load) = self.rows.iter().filter_map(|row| row.load).reduce(f64::max) {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            print(&format!("{}, {cores} cores, load {load:.1} at most when a row began", processor()));
-        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        print(&format!(
+            "{}, {cores} cores; others: the share of the processor's time that other programs took",
+            processor()
+        ));
     }
 
     /// Everything.
@@ -164,11 +183,6 @@ impl Report {
             "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
         })
     }
-}
-
-/// The mean number of threads that ran or waited over the last minute; Linux alone tells it.
-pub(super) fn load() -> Option<f64> {
-    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
 
 /// What the processor calls itself.
@@ -204,7 +218,7 @@ mod tests {
             goal,
             difference: Some(1e-6),
             golden_difference: None,
-            load: None,
+            others: Some(0.01),
             our_ms: vec![1.0, 3.0, 2.0],
             peer_ms: vec![4.0, 4.0, 9.0],
         }
