@@ -412,10 +412,10 @@ impl<M: Task> Managed for Present<M> {
     }
 
     fn time(&self, gauge: &Gauge, plan: &TimingPlan, tell: &mut dyn FnMut()) -> Result<NetworkTiming> {
-        let (resident, parts) = (&self.resident, self.executor.parts());
+        let resident = &self.resident;
         let grey = |size: usize| -> Vec<M::Item> { (0..size).map(|_| M::grey(&resident.recipe.spec)).collect() };
         let run = |items: &Vec<M::Item>| {
-            on_pool(|| resident.forward(items, parts)).into_iter().try_for_each(|answer| answer.map(drop))
+            on_pool(|| resident.forward(items, &self.executor)).into_iter().try_for_each(|answer| answer.map(drop))
         };
         timing::time(gauge, plan, tell, || self.load(), grey, run)
     }

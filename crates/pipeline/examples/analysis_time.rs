@@ -20,7 +20,7 @@ use std::{
 
 use clap::Parser;
 use facesocial_imaging::{Limits, decode};
-use facesocial_pipeline::{DetectOptions, EngineSettings, LoadOptions, Pipeline, Selection, on_pool};
+use facesocial_pipeline::{ChosenThresholds, DetectOptions, EngineSettings, LoadOptions, Pipeline, Selection, on_pool};
 use facesocial_types::{Analysis, Analyzer, AnalyzerSet, FaceAnalysis, Gender, Outcome, Service};
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +154,7 @@ fn main() -> Result<()> {
         remotes: BTreeMap::new(),
         selection: Selection::default(),
         thresholds: None,
+        chosen: ChosenThresholds::default(),
         settings: EngineSettings::default(),
     })?;
     pipeline.warm_up()?;
