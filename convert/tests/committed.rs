@@ -96,3 +96,24 @@ fn every_module_names_its_paper() {
     }
     assert!(read >= bundled().len());
 }
+
+/// Each file stands in the list of works of others, with its licence, its source and its paper, and the list names no others.
+#[test]
+fn the_notices_list_every_committed_file() {
+    let notices = std::fs::read_to_string(root().join("THIRD-PARTY.md")).unwrap();
+    let rows: Vec<&str> = notices.lines().filter(|line| line.contains(".safetensors` |")).collect();
+    let manifests = bundled();
+    assert_eq!(rows.len(), manifests.len());
+    for manifest in manifests {
+        let file = format!("| `{}` |", manifest.output.file);
+        let row = rows.iter().find(|row| row.starts_with(&file)).unwrap_or_else(|| panic!("{file} is not listed"));
+        assert!(row.starts_with(&format!("{file} {} |", manifest.licence)), "{}: {row}", manifest.licence);
+        let paper = format!("| <{}> |", manifest.paper);
+        assert!(row.ends_with(&paper), "{paper}: {row}");
+        // Registry, package and version; the files within it follow.
+        let line = manifest.source_line();
+        let package = line.split(' ').take(3).collect::<Vec<_>>().join(" ");
+        let source = if line.starts_with("project ") { "trained by this project" } else { package.as_str() };
+        assert!(row.replace('`', "").replace("PyPI", "pypi").contains(source), "{source}: {row}");
+    }
+}
