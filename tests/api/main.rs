@@ -16,4 +16,5 @@ mod metrics;
 mod models;
 mod openapi;
 mod operation;
+mod programs;
 mod services;
