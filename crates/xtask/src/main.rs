@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own build commands, the same here and in continuous integration.
 
 mod bench;
+mod clients;
 mod console;
 mod cuda;
 
@@ -30,6 +31,11 @@ enum Task {
         #[arg(long)]
         cuda: bool,
     },
+    /// Generates clients in Python and TypeScript from the API's document (network, Python, Node.js) and tests them and the
+    /// examples of the documentation. Not part of `ci`, which tests what is there already.
+    Clients,
+    /// Writes docs/configuration.md from the definitions of the command line.
+    ConfigReference,
     /// Builds the web console (network, Node.js), checks its types and tests it in Chromium, where one is found. Not part of
     /// `ci`, which checks that the committed assets were built from the committed sources.
     Console,
@@ -80,10 +86,18 @@ const TEST: Step = Step { name: "tests", args: &["test", "--workspace", "--locke
 const WEIGHTS: Step =
     Step { name: "weights", args: &["run", "--locked", "--package", "facesocial-convert", "--", "verify"], env: &[] };
 
+const CONFIG_REFERENCE: Step = Step {
+    name: "configuration reference",
+    args: &["test", "--locked", "--package", "facesocial", "--test", "configuration"],
+    env: &[("FACESOCIAL_WRITE_REFERENCE", "1")],
+};
+
 fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Bench(options) => bench::bench(&options),
         Task::Ci { cuda } => ci(cuda),
+        Task::Clients => clients::clients(),
+        Task::ConfigReference => run(&CONFIG_REFERENCE, &[]),
         Task::Console => console::console(),
         Task::Cuda => cuda::cuda(),
         Task::Weights => run(&WEIGHTS, &[]),
