@@ -11,11 +11,11 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Ticks of the clock that all cores passed, and those in which they worked, since the machine started; and those of some
 /// processes.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Ticks {
     all: f64,
     worked: f64,
-    own: f64,
+    own: Vec<f64>,
 }
 
 impl Ticks {
@@ -23,14 +23,19 @@ impl Ticks {
     pub(super) fn now(own: &[u32]) -> Option<Self> {
         let (all, worked) = cores(&fs::read_to_string("/proc/stat").ok()?)?;
         let ticks = |id: &u32| process(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?);
-        Some(Self { all, worked, own: own.iter().map(ticks).sum::<Option<f64>>()? })
+        Some(Self { all, worked, own: own.iter().map(ticks).collect::<Option<_>>()? })
     }
 
     /// The share of the processor's time that others took since, 0..=1.
     pub(super) fn others_until(&self, later: &Self) -> Option<f64> {
         let all = later.all - self.all;
-        let others = (later.worked - self.worked) - (later.own - self.own);
+        let others = later.worked - self.worked - self.own_until(later).iter().sum::<f64>();
         (all > 0.0).then(|| (others / all).clamp(0.0, 1.0))
+    }
+
+    /// What each of the measured processes took since.
+    pub(super) fn own_until(&self, later: &Self) -> Vec<f64> {
+        self.own.iter().zip(&later.own).map(|(before, after)| after - before).collect()
     }
 }
 
@@ -75,8 +80,9 @@ mod tests {
 
     #[test]
     fn others_are_what_the_measured_processes_did_not_take() {
-        let at = |all, worked, own| Ticks { all, worked, own };
+        let at = |all, worked, own| Ticks { all, worked, own: vec![own, 0.0] };
         assert_eq!(at(0.0, 0.0, 0.0).others_until(&at(100.0, 60.0, 50.0)), Some(0.1));
+        assert_eq!(at(0.0, 0.0, 1.0).own_until(&at(9.0, 9.0, 5.0)), [4.0, 0.0]);
         assert_eq!(at(5.0, 0.0, 0.0).others_until(&at(5.0, 0.0, 0.0)), None);
     }
 }

@@ -29,6 +29,8 @@ use crate::{cargo, root, say};
 const ROUNDS: usize = 5;
 /// Milliseconds that a turn takes at most, unless a single pass takes longer.
 const TURN_MS: f64 = 400.0;
+/// Milliseconds that the slower side's passes take together at least.
+const LEAST_MS: f64 = 600.0;
 /// Milliseconds that a row takes at most, unless its turns take longer.
 const ROW_MS: f64 = 30_000.0;
 /// How far an output may be from the other side's, as a part of the output's largest value.
@@ -50,7 +52,7 @@ pub(crate) struct Bench {
     /// Threads of either side.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
     threads: Vec<usize>,
-    /// Timed passes of either side; fewer where they would take more than half a minute.
+    /// Timed passes of either side; fewer where they would take more than half a minute, more where less than half a second.
     #[arg(long, default_value_t = 40)]
     passes: usize,
     /// Seconds that a row may wait for a quiet machine, and be measured again if others took more than 5 % of the processor's
@@ -64,6 +66,9 @@ pub(crate) struct Bench {
     /// Where to write all figures.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Where to write the table in Markdown.
+    #[arg(long, value_name = "FILE", conflicts_with = "pipeline")]
+    markdown: Option<PathBuf>,
     /// The whole analysis of a photo against the same in Python, instead of single networks.
     #[arg(long, conflicts_with_all = ["vs", "networks", "batches", "kernels"])]
     pipeline: bool,
@@ -113,12 +118,12 @@ pub(crate) fn bench(options: &Bench) -> anyhow::Result<()> {
         }
     }
     report.end();
-    if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&report.json())?;
-        fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
-        say(&format!("==> {}", path.display()));
-    }
-    Ok(())
+    let write = |path: &Option<PathBuf>, text: String| match path {
+        Some(path) => fs::write(path, text).with_context(|| path.display().to_string()),
+        None => Ok(()),
+    };
+    write(&options.markdown, report.markdown())?;
+    write(&options.json, serde_json::to_string_pretty(&report.json())? + "\n")
 }
 
 /// Both sides by turns, in a quiet machine if there is one before the deadline.
@@ -162,6 +167,7 @@ fn row(
 
     let slower = our.wall_ms.iter().chain(&their.wall_ms).copied().fold(f64::MIN_POSITIVE, f64::max);
     let together = our.wall_ms.iter().chain(&their.wall_ms).sum::<f64>().max(f64::MIN_POSITIVE);
+    let passes = passes.max((LEAST_MS / slower) as usize);
     let turn = ((TURN_MS / slower) as usize).clamp(1, passes.div_ceil(ROUNDS).max(1));
     // A turn begins with a pass that is not timed.
     let affordable = (ROW_MS / (together * (turn + 1) as f64)) as usize;
@@ -175,7 +181,10 @@ fn row(
         peer_ms.extend(peer.ask(&request)?.wall_ms);
         our_ms.extend(ours.ask(&request)?.wall_ms);
     }
-    let others = before.zip(busy::Ticks::now(&measured)).and_then(|(before, after)| before.others_until(&after));
+    let ticks = before.zip(busy::Ticks::now(&measured));
+    let others = ticks.as_ref().and_then(|(before, after)| before.others_until(after));
+    // Both sides passed equally often, so their ticks compare as their passes do.
+    let processor = ticks.map(|(before, after)| before.own_until(&after));
     Ok(Row {
         network: pair.network,
         batch,
@@ -187,6 +196,7 @@ fn row(
         difference,
         golden_difference: their.golden_difference,
         others,
+        processor,
         our_ms,
         peer_ms,
     })

@@ -23,6 +23,8 @@ pub(super) struct Row {
     pub(super) golden_difference: Option<f64>,
     /// The share of the processor's time that others took meanwhile.
     pub(super) others: Option<f64>,
+    /// Ticks of the processor that this project's side took, and the other.
+    pub(super) processor: Option<Vec<f64>>,
     pub(super) our_ms: Vec<f64>,
     pub(super) peer_ms: Vec<f64>,
 }
@@ -69,10 +71,13 @@ impl Row {
         our.median / peer.median
     }
 
-    /// The same of the fastest passes, which a busy machine disturbs least.
-    fn ratio_of_fastest(&self) -> f64 {
-        let fastest = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
-        fastest(&self.our_ms) / fastest(&self.peer_ms)
+    /// The same of the processor's time, on one thread: there, others hardly touch it. On more, whoever waits by spinning
+    /// takes what he does not use.
+    fn ratio_of_processor(&self) -> Option<f64> {
+        match self.processor.as_deref() {
+            Some([our, peer]) if self.threads == 1 && *peer > 0.0 => Some(our / peer),
+            _ => None,
+        }
     }
 
     /// `-` without a goal, `ok`, or `OVER`.
@@ -88,7 +93,7 @@ impl Row {
         let [our, peer] = self.spreads();
         let goal = self.goal.map_or_else(|| "-".to_owned(), |goal| format!("{goal:.2}"));
         format!(
-            "{:<26} {:>5} {:>7}  {:<15} {:>22} {:>22} {:>6.2} {:>7.2} {:>6} {:>5} {}",
+            "{:<26} {:>5} {:>7}  {:<15} {:>22} {:>22} {:>6.2} {:>9} {:>6} {:>5} {}",
             self.network,
             self.batch,
             self.threads,
@@ -96,10 +101,27 @@ impl Row {
             peer.text(),
             our.text(),
             self.ratio(),
-            self.ratio_of_fastest(),
+            self.ratio_of_processor().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
             self.others.map_or_else(|| "-".to_owned(), |others| format!("{:.0} %", 100.0 * others)),
             goal,
             self.verdict()
+        )
+    }
+
+    /// A row of a table in Markdown.
+    fn markdown(&self) -> String {
+        let [our, peer] = self.spreads();
+        let goal = match self.goal {
+            Some(goal) if self.ratio() <= goal => format!("{goal:.2}"),
+            Some(goal) => format!("**{goal:.2}**"),
+            None => String::new(),
+        };
+        let others = self.others.map_or_else(String::new, |others| format!("{:.0} %", 100.0 * others));
+        let processor = self.ratio_of_processor().map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+        let (network, batch, threads, runtime) = (self.network, self.batch, self.threads, self.runtime);
+        let (peer, our, ratio) = (peer.text(), our.text(), self.ratio());
+        format!(
+            "| {network} | {batch} | {threads} | {runtime} | {peer} | {our} | {ratio:.2} | {processor} | {goal} | {others} |"
         )
     }
 
@@ -116,7 +138,7 @@ impl Row {
             "peer_ms": peer.json(),
             "passes": self.our_ms.len(),
             "ratio": self.ratio(),
-            "ratio_of_fastest": self.ratio_of_fastest(),
+            "ratio_of_processor": self.ratio_of_processor(),
             "goal": self.goal,
             "met": self.goal.map(|goal| self.ratio() <= goal),
             "difference": self.difference,
@@ -140,7 +162,7 @@ impl Report {
             print(&format!("kernels held to {kernels}; of the others, PyTorch alone can be held to AVX2, and is"));
         }
         print(&format!(
-            "{:<26} {:>5} {:>7}  {:<15} {:>22} {:>22} {:>6} {:>7} {:>6} {:>5}",
+            "{:<26} {:>5} {:>7}  {:<15} {:>22} {:>22} {:>6} {:>9} {:>6} {:>5}",
             "network",
             "batch",
             "threads",
@@ -148,7 +170,7 @@ impl Report {
             "peer ms (quartiles)",
             "ours ms (quartiles)",
             "ratio",
-            "fastest",
+            "processor",
             "others",
             "goal"
         ));
@@ -171,6 +193,16 @@ impl Report {
             "{}, {cores} cores; others: the share of the processor's time that other programs took",
             processor()
         ));
+    }
+
+    /// A table in Markdown; goals that are not met stand out.
+    pub(super) fn markdown(&self) -> String {
+        let head = [
+            "| network | batch | threads | peer | peer, ms | here, ms | ratio | processor | goal | others |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ];
+        let rows = head.into_iter().map(str::to_owned).chain(self.rows.iter().map(Row::markdown));
+        rows.map(|row| row + "\n").collect()
     }
 
     /// Everything.
@@ -219,6 +251,7 @@ mod tests {
             difference: Some(1e-6),
             golden_difference: None,
             others: Some(0.01),
+            processor: Some(vec![30.0, 60.0]),
             our_ms: vec![1.0, 3.0, 2.0],
             peer_ms: vec![4.0, 4.0, 9.0],
         }
@@ -234,6 +267,8 @@ mod tests {
     fn a_row_over_its_goal_is_marked() {
         assert_eq!([None, Some(0.5), Some(0.49)].map(|goal| row(goal).verdict()), ["-", "ok", "OVER"]);
         let met = |goal| row(goal).json()["met"].clone();
+        assert_eq!(row(None).ratio_of_processor(), None);
+        assert_eq!(Row { threads: 1, ..row(None) }.ratio_of_processor(), Some(0.5));
         assert_eq!([met(None), met(Some(0.5)), met(Some(0.4))], [json!(null), json!(true), json!(false)]);
     }
 }
