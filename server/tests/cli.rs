@@ -299,6 +299,81 @@ fn a_wrong_label_is_named_by_file_and_line() {
 }
 
 #[test]
+fn thresholds_of_a_file_decide_for_the_network_they_name() {
+    let portrait = image("portrait.jpg");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("thresholds.toml");
+    let args = ["analyze", "--json", "--services=antispoof", text(&portrait), "--thresholds-file", text(&file)];
+    let missing = facesocial(args);
+    code(&missing, 1);
+    assert!(stderr(&missing).contains("cannot read the thresholds"), "{}", stderr(&missing));
+
+    let plain = json(&facesocial(&args[..4]));
+    let said = &plain["images"][0]["faces"][0]["antispoof"];
+    let (model, score) = (said["model"].as_str().unwrap(), said["score"].as_f64().unwrap());
+    let decided = |model: &str, threshold: f64| {
+        let entry = format!("[[antispoof]]\nmodel = \"{model}\"\nspoof = {threshold}\nlive = {threshold}\n");
+        fs::write(&file, entry).unwrap();
+        json(&facesocial(args))["images"][0]["faces"][0]["antispoof"]["decision"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(decided(model, score / 2.0), "live");
+    assert_eq!(decided(model, f64::midpoint(score, 1.0)), "spoof");
+    assert_eq!(decided("another@1", score / 2.0), said["decision"].as_str().unwrap());
+}
+
+#[test]
+fn thresholds_are_applied_only_to_a_file_and_from_enough_rows() {
+    let dir = labelled(&[("labels.csv", "file,spoof\nportrait.jpg,0\nportrait_2.jpg,1\n")]);
+    let file = dir.path().join("thresholds.toml");
+    let nowhere = facesocial(["eval", "antispoof", "--data", text(dir.path()), "--apply"]);
+    code(&nowhere, 1);
+    assert!(stderr(&nowhere).contains("--apply needs --thresholds-file"), "{}", stderr(&nowhere));
+    let args = ["eval", "antispoof", "--data", text(dir.path()), "--apply", "--thresholds-file", text(&file)];
+    let few = facesocial(args);
+    code(&few, 1);
+    assert!(stderr(&few).contains("1 attacks cannot tell a rate of 0.02"), "{}", stderr(&few));
+    assert!(!file.exists());
+    let all = facesocial([&args[..], &["--apcer", "1", "--bpcer", "1", "--json"]].concat());
+    code(&all, 0);
+    let report = json(&all);
+    let written = fs::read_to_string(&file).unwrap();
+    assert!(written.contains(report["model"].as_str().unwrap()), "{written}");
+    // The file decides from now on.
+    let again = json(&facesocial([&args[..4], &args[5..], &["--json"]].concat()));
+    let applied = report["applied"]["thresholds"].as_str().unwrap();
+    let live: f64 = applied.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((again["live_threshold"].as_f64().unwrap() - live).abs() < 1e-6, "{applied}: {again}");
+}
+
+#[test]
+fn networks_and_photos_are_timed() {
+    let dir = labelled(&[]);
+    for name in fs::read_dir(dir.path().join("images")).unwrap().map(|e| e.unwrap().path()) {
+        if !name.ends_with("portrait.jpg") {
+            fs::remove_file(name).unwrap();
+        }
+    }
+    let (file, photos) = (dir.path().join("bench.json"), dir.path().join("images"));
+    let args = ["bench", "--networks", "mobilefacenet,blazeface-short", "--batch", "1,2", "--passes", "3"];
+    let output = facesocial([&args[..], &["--json", text(&file), "--images", text(&photos)]].concat());
+    code(&output, 0);
+    assert!(stdout(&output).contains("mobilefacenet"), "{}", stdout(&output));
+    let told: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    for network in told["networks"].as_array().unwrap() {
+        assert!(network["weights_bytes"].as_u64().unwrap() > 50_000, "{network}");
+        for batch in network["batches"].as_array().unwrap() {
+            let figure = |key: &str| batch[key].as_f64().unwrap();
+            assert!(figure("p50_ms") > 0.0 && figure("p50_ms") <= figure("p99_ms"), "{batch}");
+            assert!(figure("items_per_second") > 0.0 && figure("peak_bytes") > 0.0, "{batch}");
+        }
+    }
+    assert_eq!((&told["photos"]["photos"], &told["photos"]["faces"]), (&1.into(), &1.into()));
+    let unknown = facesocial(["bench", "--networks", "iris"]);
+    code(&unknown, 1);
+    assert!(stderr(&unknown).contains("iris does not run here; these do: "), "{}", stderr(&unknown));
+}
+
+#[test]
 fn cards_are_told_and_so_is_their_absence() {
     let (plain, json) = (facesocial(["ctl", "gpu"]), facesocial(["ctl", "gpu", "--json"]));
     let told: Value = serde_json::from_slice(&json.stdout).unwrap();

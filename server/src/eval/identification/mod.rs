@@ -23,7 +23,7 @@ use super::{
     interval,
     metrics::{
         MetricError,
-        identification::{IdentificationPoint, Search, at_fpir, at_threshold, cumulative_match},
+        identification::{IdentificationPoint, Search, at_fpir, cumulative_match},
         interval::{RULE_OF_30, wilson},
     },
     tell,
@@ -181,8 +181,6 @@ fn group_rates(set: &Set, found: &[Found]) -> Result<Vec<GroupRates>, MetricErro
     let mut all = vec![GroupRates::new("not first", rates(true, &not_first))];
     if searches.iter().any(|s| !s.mated) {
         let t = at_fpir(&searches, GROUP_TARGET)?.threshold;
-        // Known to be possible: there are searches of both kinds.
-        at_threshold(&searches, t)?;
         let miss = |s: &Search| not_first(s) || s.right.is_some_and(|r| r.0 < t);
         all.push(GroupRates::new("FNIR", rates(true, &miss)));
         all.push(GroupRates::new("FPIR", rates(false, &|s| s.wrong.is_some_and(|w| w >= t))));

@@ -63,7 +63,12 @@ impl Chart {
         const BINS: usize = 40;
         let all = || classes.iter().flat_map(|c| &c.1).copied();
         let (low, high) = all().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-        let (low, high) = if low < high { (low, high) } else { (low.min(0.0).max(-1.0), high.max(1.0).min(low + 1.0)) };
+        let (low, high) = match low {
+            low if low < high => (low, high),
+            // All scores are the same, or there are none.
+            low if low.is_finite() => (low - 0.5, low + 0.5),
+            _ => (0.0, 1.0),
+        };
         let width = (high - low) / BINS as f64;
         let mut highest = 0.0_f64;
         let series = classes.into_iter().map(|(name, scores)| {
