@@ -7,12 +7,12 @@
 //! measured = "2026-11-27, 1709 pairs of strangers of pairs.csv"
 //!
 //! [[antispoof]]
-//! model = "face-antispoofing@a980757d"
+//! model = "face-antispoofing@dce4e648"
 //! spoof = 0.3
 //! live = 0.7
 //!
 //! [[deepfake]]
-//! model = "deepfake-efficientnet-lite@5c3e1a2b"
+//! model = "deepfake-efficientnet-lite@6094eacd"
 //! real = 0.18
 //! fake = 0.93
 //! ```
