@@ -21,18 +21,19 @@ def jpeg(image, quality, subsample):
 
 
 def colour(image, rng):
-    xs = image.astype(np.float32) / 255
+    tones = np.arange(256, dtype=np.float32)[:, None].repeat(3, 1) / 255
     if rng.random() < 0.5:
-        xs = xs ** np.exp(rng.uniform(-0.35, 0.35))
+        tones = tones ** np.float32(np.exp(rng.uniform(-0.35, 0.35)))
     if rng.random() < 0.5:
-        xs *= rng.uniform(0.85, 1.15, 3).astype(np.float32)
+        tones = tones * rng.uniform(0.85, 1.15, 3).astype(np.float32)
+    xs = cv2.LUT(image, tones[None])
     if rng.random() < 0.6:
-        mean = xs.mean()
-        xs = (xs - mean) * rng.uniform(0.7, 1.3) + mean + rng.uniform(-0.1, 0.1)
+        mean, contrast = np.float32(cv2.mean(xs)[:3]).mean(), np.float32(rng.uniform(0.7, 1.3))
+        xs = xs * contrast + (mean * (1 - contrast) + np.float32(rng.uniform(-0.1, 0.1)))
     saturation = 0.0 if rng.random() < 0.12 else rng.uniform(0.5, 1.4) if rng.random() < 0.6 else 1.0
     if saturation != 1:
-        grey = xs @ np.array([0.299, 0.587, 0.114], np.float32)
-        xs = grey[..., None] + (xs - grey[..., None]) * saturation
+        grey = cv2.cvtColor(xs, cv2.COLOR_RGB2GRAY)[..., None]
+        xs = grey + (xs - grey) * np.float32(saturation)
     return (np.clip(xs, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
@@ -66,23 +67,39 @@ def degrade(image, rng):
 
 
 def erase(image, rng):
-    h, w = (int(INPUT_SIZE * rng.uniform(0.1, 0.4)) for _ in range(2))
+    h, w = (int(INPUT_SIZE * rng.uniform(0.1, 0.5)) for _ in range(2))
     y, x = int(rng.integers(INPUT_SIZE - h)), int(rng.integers(INPUT_SIZE - w))
     image[y : y + h, x : x + w] = rng.integers(0, 256, 3)
+
+
+def turn(image, degrees, rng):
+    """The square turned about its middle and enlarged until its corners are outside, so that nothing is filled."""
+    side = image.shape[0]
+    radians = np.deg2rad(abs(degrees))
+    middle = (side - 1) / 2
+    move = cv2.getRotationMatrix2D((middle, middle), degrees, np.cos(radians) + np.sin(radians))
+    kind = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(2)]
+    return cv2.warpAffine(image, move, (side, side), flags=kind, borderMode=cv2.BORDER_REFLECT)
 
 
 def augment(image, box, rng):
     """A photo and its face's box to one of the many squares of 160 that the network may see."""
     h, w = image.shape[:2]
     enlarge = faces.ENLARGE * rng.uniform(0.78, 1.15)
+    degrees = rng.uniform(-15, 15) if rng.random() < 0.4 else 0.0
+    if degrees:
+        # What turning will cut off.
+        enlarge *= 1 + np.sin(np.deg2rad(abs(degrees)))
     x, y, side = faces.square(box, w, h, enlarge, rng.uniform(-0.06, 0.06, 2))
     image = image[y : y + side, x : x + side]
     if rng.random() < 0.5:
         image = image[:, ::-1]
     image = np.ascontiguousarray(image)
+    if degrees:
+        image = turn(image, degrees, rng)
     if rng.random() < 0.7:
         image = colour(image, rng)
     image = faces.resize(degrade(image, rng), INPUT_SIZE)
-    if rng.random() < 0.25:
+    if rng.random() < 0.4:
         erase(image, rng)
     return image

@@ -18,45 +18,14 @@ import numpy as np
 import torch
 
 import faces
-from augment import jpeg
 from blend import self_blend
-from network import INPUT_SIZE, to_tensor
+from measure import PAIRS, auc, judges, logits, view
 from train import WEIGHTS, reload
 
 QUALITIES, SIZES = (60, 75, 90, 95), (0.5, 0.75, 1.0)
 PLAIN = (75, 1.0)
 """The cell that single figures are of."""
-PAIRS = {
-    "hardfake StyleGAN2": "hardfake portraits",
-    "StyleGAN2-tpdne": "FFHQ",
-    "StyleGAN3": "FFHQ",
-}
 CALIBRATED_PER_SOURCE = 60
-
-
-def view(face, quality, size, image=None):
-    """The square that the network sees once the photo was shrunk to `size` and compressed; both classes alike."""
-    image = face.image if image is None else image
-    box = face.box
-    if size != 1:
-        w, h = (max(8, round(n * size)) for n in (image.shape[1], image.shape[0]))
-        image, box = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA), box * size
-    if quality:
-        image = jpeg(image, quality, True)
-    x, y, side = faces.square(box, image.shape[1], image.shape[0])
-    return faces.resize(np.ascontiguousarray(image[y : y + side, x : x + side]), INPUT_SIZE)
-
-
-@torch.inference_mode()
-def logits(net, pictures):
-    parts = [net(to_tensor(np.stack(pictures[i : i + 32]))) for i in range(0, len(pictures), 32)]
-    return torch.cat(parts).double().numpy() if parts else np.zeros(0)
-
-
-def auc(real, fake):
-    """Chance that a generated face scores higher than a photograph."""
-    ranks = np.argsort(np.argsort(np.concatenate([real, fake]), kind="stable"), kind="stable") + 1
-    return (ranks[len(real) :].sum() - len(fake) * (len(fake) + 1) / 2) / (len(real) * len(fake))
 
 
 def interval(real, fake, rng, samples=2000):
@@ -101,7 +70,7 @@ def scored(net, pool, cells):
 
 def grid(net, judged, rng):
     cells = [(q, s) for q in QUALITIES for s in SIZES]
-    scores = {s: scored(net, pool, cells) for s, pool in judged.items() if s in PAIRS or s in PAIRS.values()}
+    scores = {s: scored(net, pool, cells) for s, pool in judged.items() if judges(pool[0])}
     pairs = [(f, r) for f, r in PAIRS.items() if f in scores and r in scores]
     tables = {}
     for fake, real in pairs:

@@ -33,7 +33,7 @@ NEAR = 20
 
 @dataclass
 class Face:
-    name: str
+    name: str  # path in the folder of the sets
     source: str
     fake: int
     image: np.ndarray  # RGB, [h, w, 3]
@@ -168,6 +168,20 @@ def read(path):
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
+def cut(name, source, fake, image, box, points):
+    """A face of a photo as it is kept: not larger than is of use, with what training can reach around it."""
+    shrink = min(1.0, LARGEST_FACE / max(box[2:]))
+    if shrink < 1:
+        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        box, points = box * shrink, points * shrink
+    # The edges of the photo stay where they are seen.
+    reach = 0.9 * max(box[2:])
+    x0, y0 = (max(0, int(box[i] + box[i + 2] / 2 - reach)) for i in (0, 1))
+    x1, y1 = (int(box[i] + box[i + 2] / 2 + reach) for i in (0, 1))
+    image = np.ascontiguousarray(image[y0:y1, x0:x1])
+    return Face(name, source, fake, image, box - [x0, y0, 0, 0], points - [x0, y0])
+
+
 def load(data, yunet, cache):
     """All faces with their parts, and an account of what was left out. Detections are kept in `cache`."""
     detector = Detector(yunet)
@@ -175,7 +189,8 @@ def load(data, yunet, cache):
     faces, groups, hashes, missed = [], [], [], {}
     for path, source, fake, group in listing(data):
         image = read(path)
-        key = f"{source}/{path.relative_to(data)}"
+        name = str(path.relative_to(data))
+        key = f"{source}/{name}"
         if key not in known:
             found = detector.find(image)
             known[key] = None if found is None else [found[0].tolist(), found[1].tolist()]
@@ -183,18 +198,7 @@ def load(data, yunet, cache):
             missed[source] = missed.get(source, 0) + 1
             continue
         hashes.append(gradient_signs(image))
-        box, points = (np.array(v) for v in known[key])
-        shrink = min(1.0, LARGEST_FACE / max(box[2:]))
-        if shrink < 1:
-            image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-            box, points = box * shrink, points * shrink
-        # More than this training cannot reach; the edges of the photo stay where they are seen.
-        reach = 0.9 * max(box[2:])
-        x0, y0 = (max(0, int(box[i] + box[i + 2] / 2 - reach)) for i in (0, 1))
-        x1, y1 = (int(box[i] + box[i + 2] / 2 + reach) for i in (0, 1))
-        image = np.ascontiguousarray(image[y0:y1, x0:x1])
-        box = box - [x0, y0, 0, 0]
-        faces.append(Face(path.name, source, fake, image, box, points - [x0, y0]))
+        faces.append(cut(name, source, fake, image, *(np.array(v) for v in known[key])))
         groups.append(f"{source}/{group}")
     cache.write_text(json.dumps(known))
     groups, joined = join_duplicates(groups, np.stack(hashes))

