@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+STARTED = time.monotonic()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
@@ -144,8 +145,9 @@ def train(args):
         training.resume(checkpoint)
         print(f"goes on at step {training.steps}, {training.seconds / 60:.1f} minutes", flush=True)
     made = batches.Batches(pool, BATCH, faces.SEED)
-    budget = args.minutes * 60 if args.minutes else math.inf
     last, saved, waited, losses = time.monotonic(), training.seconds, 0.0, []
+    print(f"{len(pool)} faces to train on, after {last - STARTED:.0f} s", flush=True)
+    budget = training.seconds + args.minutes * 60 - (last - STARTED) if args.minutes else math.inf
     for pictures, labels in batches.stream(made, range(training.steps, args.steps), args.workers):
         if training.seconds >= budget:
             break
@@ -246,7 +248,7 @@ def main():
     parser.add_argument("--pack", type=Path, help="what pack.py wrote, in place of --data and --yunet")
     parser.add_argument("--out", type=Path, help="where checkpoint, weights and record go")
     parser.add_argument("--steps", type=int, default=3000)
-    limit = "time to train, reading and finding faces not counted; the schedule follows what ends first, steps or time"
+    limit = "when training is to end, counted from the start; the schedule follows what ends first, steps or time"
     parser.add_argument("--minutes", type=float, help=limit)
     parser.add_argument("--mix", type=float, default=0.5, help="share of the batches whose pictures are mixed")
     parser.add_argument("--leave-out", action="append", default=[], metavar="SOURCE")
