@@ -66,8 +66,8 @@ def degrade(image, rng):
     return image
 
 
-def erase(image, rng):
-    h, w = (int(INPUT_SIZE * rng.uniform(0.1, 0.5)) for _ in range(2))
+def erase(image, largest, rng):
+    h, w = (int(INPUT_SIZE * rng.uniform(0.1, largest)) for _ in range(2))
     y, x = int(rng.integers(INPUT_SIZE - h)), int(rng.integers(INPUT_SIZE - w))
     image[y : y + h, x : x + w] = rng.integers(0, 256, 3)
 
@@ -82,11 +82,14 @@ def turn(image, degrees, rng):
     return cv2.warpAffine(image, move, (side, side), flags=kind, borderMode=cv2.BORDER_REFLECT)
 
 
-def augment(image, box, rng):
-    """A photo and its face's box to one of the many squares of 160 that the network may see."""
+def augment(image, box, rng, strong=False):
+    """A photo and its face's box to one of the many squares of 160 that the network may see.
+
+    `strong`: squares are also turned, and more of them erased.
+    """
     h, w = image.shape[:2]
     enlarge = faces.ENLARGE * rng.uniform(0.78, 1.15)
-    degrees = rng.uniform(-15, 15) if rng.random() < 0.4 else 0.0
+    degrees = rng.uniform(-15, 15) if strong and rng.random() < 0.4 else 0.0
     if degrees:
         # What turning will cut off.
         enlarge *= 1 + np.sin(np.deg2rad(abs(degrees)))
@@ -100,6 +103,6 @@ def augment(image, box, rng):
     if rng.random() < 0.7:
         image = colour(image, rng)
     image = faces.resize(degrade(image, rng), INPUT_SIZE)
-    if rng.random() < 0.4:
-        erase(image, rng)
+    if rng.random() < (0.4 if strong else 0.25):
+        erase(image, 0.5 if strong else 0.4, rng)
     return image

@@ -6,7 +6,6 @@ stop sees new ones.
 
 import cv2
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from augment import augment
@@ -21,12 +20,12 @@ MADE_AHEAD = 4
 class Batches(Dataset):
     """By number: bytes `[n, 160, 160, 3]` and classes `[n]`, half fakes, a quarter of them self-blended photographs."""
 
-    def __init__(self, pool, size, seed):
+    def __init__(self, pool, size, seed, strong=False):
         by = lambda keep: [[f for f in pool if f.source == s] for s in sorted({f.source for f in pool if keep(f)})]
         self.generated = by(lambda f: f.fake)
         self.paired = by(lambda f: not f.fake and f.source in PAIRED)
         self.others = by(lambda f: not f.fake and f.source not in PAIRED)
-        self.size, self.seed = size, seed
+        self.size, self.seed, self.strong = size, seed, strong
 
     def __getitem__(self, number):
         rng = np.random.default_rng([self.seed, number])
@@ -45,7 +44,7 @@ class Batches(Dataset):
         else:
             face, blend = pick(self.others, rng), False
         image = self_blend(face.image, face.points, rng) if blend else face.image
-        return augment(image, face.box, rng), float(face.fake or blend)
+        return augment(image, face.box, rng, self.strong), float(face.fake or blend)
 
 
 def pick(sources, rng):
@@ -70,23 +69,3 @@ def as_is(batch):
 
 def one_thread(_):
     cv2.setNumThreads(1)
-
-
-def mix(xs, labels, rng):
-    """Every picture with another of its batch: their mean by a share, or a rectangle of the other (mixup, CutMix).
-
-    Zhang et al. 2018, <https://arxiv.org/abs/1710.09412>; Yun et al. 2019, <https://arxiv.org/abs/1905.04899>.
-    """
-    order = torch.from_numpy(rng.permutation(len(xs))).to(xs.device)
-    if rng.random() < 0.5:
-        kept = rng.beta(0.4, 0.4)
-        mixed = xs * kept + xs[order] * (1 - kept)
-    else:
-        side = xs.shape[2]
-        scale, tall = np.sqrt(rng.uniform(0, 0.5)), np.exp(rng.uniform(-0.3, 0.3))
-        h, w = (max(1, int(side * v)) for v in (scale * tall, scale / tall))
-        y, x = int(rng.integers(side - h)), int(rng.integers(side - w))
-        mixed = xs.clone()
-        mixed[:, :, y : y + h, x : x + w] = xs[order, :, y : y + h, x : x + w]
-        kept = 1 - h * w / side**2
-    return mixed, labels * kept + labels[order] * (1 - kept)

@@ -15,7 +15,7 @@ PAIRS = {
 }
 """Generated source to the photographs it is held against."""
 CHOSEN_BY = [(75, 1.0), (90, 0.75), (60, 0.5)]
-"""JPEG quality and size of the validation pictures by which training keeps its weights."""
+"""JPEG quality and size of the validation pictures that training and the choice of runs go by."""
 
 
 def judges(face):
@@ -49,7 +49,7 @@ def auc(real, fake):
 
 
 class Validation:
-    """The faces by which training keeps its weights, and what they say of a network."""
+    """The faces by which recipes and runs are chosen, and what they say of a network."""
 
     def __init__(self, pool):
         self.sources = np.array([f.source for f in pool])

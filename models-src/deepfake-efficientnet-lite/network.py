@@ -15,6 +15,8 @@ STAGES = [(3, 1, 16, 1, 1), (3, 6, 24, 2, 2), (5, 6, 40, 2, 2), (3, 6, 80, 2, 3)
 FINE_AFTER = 4
 """The block whose output, at an eighth of the input's side, the head sees beside the last one."""
 FINE, COARSE = 64, 192
+FROZEN_BLOCKS = 2
+"""Stem and first blocks stay as ImageNet left them: with them, training learnt the few generated faces by heart."""
 BN_EPS = 1e-3
 
 
@@ -80,6 +82,12 @@ class EfficientNetLite(nn.Module):
                 fine = F.relu6(self.fine(xs)).mean((2, 3))
         coarse = F.relu6(self.coarse(xs)).mean((2, 3))
         return self.classifier(self.dropout(torch.cat([fine, coarse], 1))).squeeze(1)
+
+
+def freeze(net):
+    """Leaves stem and first blocks out of training."""
+    for module in (net.stem, *net.blocks[:FROZEN_BLOCKS]):
+        module.requires_grad_(False)
 
 
 def imagenet_weights():

@@ -4,7 +4,7 @@
     python models-src/deepfake-efficientnet-lite/train.py --pack FILE --init FILE --out DIR
 
 A zip: the pictures' own files as they are, never compressed again, and `faces.json` with source, class, part, box and
-points of each. It holds the training faces and those that the weights are chosen by; test faces stay out. `--init FILE`
+points of each. It holds the training faces and those that runs are chosen by; test faces stay out. `--init FILE`
 writes the ImageNet weights beside it, without the layers that this network has not.
 """
 

@@ -6,9 +6,9 @@
 
 DIR of `--data` holds the sets as `faces.py` describes them; FILE is YuNet's ONNX file (finds the faces). `--pack`,
 the file that `pack.py` writes, takes the place of both. `--leave-out SOURCE` (again for more) trains without a
-source, for figures across generators. Of the averaged weights those are kept that tell the validation faces apart
-best. A run that was stopped goes on where it saved last if it is started again with the same `--out`. One thread,
-unless OMP_NUM_THREADS says otherwise, beside the processes of `--workers`.
+source, for figures across generators. Runs of several `--seed` start from the same weights and see other pictures, so
+that `average.py` can make one network of them. A run that was stopped goes on where it saved last if it is started
+again with the same `--out`. One thread, unless OMP_NUM_THREADS says otherwise, beside the processes of `--workers`.
 """
 
 import argparse
@@ -35,14 +35,13 @@ import pack
 from augment import augment
 from blend import self_blend
 from measure import Validation, judges
-from network import INPUT_SIZE, EfficientNetLite, imagenet_weights, layout, start_from_imagenet, to_tensor
+from network import INPUT_SIZE, EfficientNetLite, freeze, imagenet_weights, layout, start_from_imagenet, to_tensor
 
 WEIGHTS = "efficientnet_lite_deepfake.safetensors"
-BATCH = 64
-PEAK_RATE, WEIGHT_DECAY, AVERAGE = 5e-4, 0.05, 0.998
+STEPS, BATCH = 700, 32
+PEAK_RATE, WEIGHT_DECAY, AVERAGE = 4e-4, 0.02, 0.995
 FRESH, FRESH_TIMES = ("fine.", "coarse.", "classifier."), 2.5
-EARLY, EARLY_TIMES = ("stem.", "blocks.0.", "blocks.1."), 0.3
-"""Layers whose rate is another: those that start at random, and those that hardly need to change."""
+"""The layers that start at random, and how many times the others' rate theirs is."""
 SMOOTHING = 0.03
 VALIDATE_EVERY = 100
 """Steps."""
@@ -56,20 +55,21 @@ def rate(progress):
 
 
 class Training:
-    """Network, optimizer, running average of the weights, and of the averages the best so far."""
+    """Network, optimizer, running average of the weights that are trained."""
 
     def __init__(self, net, device="cpu"):
         self.net = net.to(device, memory_format=layout(device))
         self.device = device
+        self.trained = {n: p for n, p in self.net.named_parameters() if p.requires_grad}
         groups = {}
-        for name, parameter in self.net.named_parameters():
-            times = FRESH_TIMES if name.startswith(FRESH) else EARLY_TIMES if name.startswith(EARLY) else 1.0
-            groups.setdefault((times, WEIGHT_DECAY if parameter.dim() > 1 else 0.0), []).append(parameter)
+        for name, parameter in self.trained.items():
+            times = FRESH_TIMES if name.startswith(FRESH) else 1.0
+            decay = WEIGHT_DECAY if times > 1 or parameter.dim() > 1 else 0.0
+            groups.setdefault((times, decay), []).append(parameter)
         groups = [{"params": ps, "times": times, "weight_decay": decay} for (times, decay), ps in groups.items()]
         self.optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE)
-        self.average = {n: p.detach().clone() for n, p in self.net.named_parameters()}
-        self.steps, self.seconds = 0, 0.0
-        self.best, self.history = None, []
+        self.average = {n: p.detach().clone() for n, p in self.trained.items()}
+        self.steps, self.seconds, self.history = 0, 0.0, []
 
     def step(self, xs, labels, progress):
         """One step at that part of the schedule, 0 to 1. Returns the loss, still on its device."""
@@ -79,28 +79,27 @@ class Training:
         loss = F.binary_cross_entropy_with_logits(self.net(xs), labels * (1 - SMOOTHING) + SMOOTHING / 2)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
         self.optimizer.step()
         self.steps += 1
         keep = min(AVERAGE, (1 + self.steps) / (10 + self.steps))
-        get_ema_multi_avg_fn(keep)(list(self.average.values()), list(self.net.parameters()), None)
+        get_ema_multi_avg_fn(keep)(list(self.average.values()), list(self.trained.values()), None)
         return loss.detach()
 
+    def averaged(self):
+        return self.net.state_dict() | self.average
+
     def validate(self, validation):
-        """Whether the averaged weights are the best so far; they are kept then."""
+        """Prints and keeps what the averaged weights are worth on the validation faces."""
         judged = EfficientNetLite().to(self.device, memory_format=layout(self.device)).eval()
-        judged.load_state_dict(self.average)
+        judged.load_state_dict(self.averaged())
         area, pairs = validation.measure(judged, self.device)
-        better = self.best is None or area >= max(row[1] for row in self.history)
-        if better:
-            self.best = {n: t.clone() for n, t in self.average.items()}
         self.history.append([self.steps, area, pairs])
-        print(f"step {self.steps} validation {area:.4f} {pairs}{' kept' if better else ''}", flush=True)
-        return better
+        print(f"step {self.steps} validation {area:.4f} {pairs}", flush=True)
 
     def save(self, path):
         state = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average}
-        state |= {"steps": self.steps, "seconds": self.seconds, "best": self.best, "history": self.history}
+        state |= {"steps": self.steps, "seconds": self.seconds, "history": self.history}
         torch.save(state, path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
 
@@ -108,7 +107,7 @@ class Training:
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.average, self.best, self.history = state["average"], state["best"], state["history"]
+        self.average, self.history = state["average"], state["history"]
         self.steps, self.seconds = state["steps"], state["seconds"]
 
 
@@ -136,15 +135,18 @@ def train(args):
     pool = [f for f in every if f.part == "train"]
     validation = Validation([f for f in every if f.part == "validation" and judges(f)])
     del every
+    # The head starts the same whatever the seed: weights of runs that start apart have no mean.
     torch.manual_seed(faces.SEED)
     net = EfficientNetLite()
     start_from_imagenet(net, args.init or imagenet_weights())
+    freeze(net)
+    torch.manual_seed(args.seed)
     training = Training(net, args.device)
     checkpoint = args.out / "training.pt"
     if checkpoint.exists():
         training.resume(checkpoint)
         print(f"goes on at step {training.steps}, {training.seconds / 60:.1f} minutes", flush=True)
-    made = batches.Batches(pool, BATCH, faces.SEED)
+    made = batches.Batches(pool, BATCH, args.seed, args.strong)
     last, saved, waited, losses = time.monotonic(), training.seconds, 0.0, []
     print(f"{len(pool)} faces to train on, after {last - STARTED:.0f} s", flush=True)
     budget = training.seconds + args.minutes * 60 - (last - STARTED) if args.minutes else math.inf
@@ -153,17 +155,13 @@ def train(args):
             break
         waited += time.monotonic() - last
         xs, labels = to_tensor(pictures, args.device), torch.from_numpy(labels).to(args.device)
-        rng = np.random.default_rng([faces.SEED, training.steps, BATCH])
-        if rng.random() < args.mix:
-            xs, labels = batches.mix(xs, labels, rng)
         progress = max(training.steps / args.steps, training.seconds / budget)
         losses = [*losses[-99:], training.step(xs, labels, progress)]
         if training.steps % VALIDATE_EVERY == 0:
             loss = torch.stack(losses).mean().item()
             spent = f"{training.seconds:.0f} s, {waited:.0f} s for batches"
             print(f"step {training.steps} {spent}, loss {loss:.4f}", flush=True)
-            if training.validate(validation):
-                export(training.best, args.out / WEIGHTS)
+            training.validate(validation)
         now = time.monotonic()
         training.seconds += now - last
         last = now
@@ -173,13 +171,13 @@ def train(args):
     if not training.history or training.history[-1][0] < training.steps:
         training.validate(validation)
     training.save(checkpoint)
-    export(training.best, args.out / WEIGHTS)
+    export(training.averaged(), args.out / WEIGHTS)
     record = {
         "minutes": round(training.seconds / 60, 1),
         "steps": training.steps,
         "batch": BATCH,
-        "mix": args.mix,
-        "seed": faces.SEED,
+        "strong": args.strong,
+        "seed": args.seed,
         "left_out": args.leave_out,
         "faces": {s: sum(f.source == s for f in pool) for s in sorted({f.source for f in pool})},
         "last_losses": round(torch.stack(losses).mean().item(), 4) if losses else None,
@@ -234,8 +232,6 @@ def smoke():
     made = batches.Batches(pool, 4, 1)
     for alone, shared in zip(batches.stream(made, range(3), 0), batches.stream(made, range(3), 2), strict=True):
         assert np.array_equal(alone[0], shared[0]) and np.array_equal(alone[1], shared[1]), "workers change a batch"
-    mixed, labels = batches.mix(xs, torch.tensor([float(f.fake) for f in picked]), rng)
-    assert mixed.shape == xs.shape and 0 <= labels.min() and labels.max() <= 1
     assert net(xs).shape == (8,) and xs.shape == (8, 3, INPUT_SIZE, INPUT_SIZE)
     print(f"loss {first:.3f} to {last:.3f}, written and read again, {time.monotonic() - started:.0f} s")
 
@@ -247,10 +243,11 @@ def main():
     parser.add_argument("--yunet", type=Path, help="YuNet as ONNX, yunet_n_dynamic.onnx of libfacedetection.train")
     parser.add_argument("--pack", type=Path, help="what pack.py wrote, in place of --data and --yunet")
     parser.add_argument("--out", type=Path, help="where checkpoint, weights and record go")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seed", type=int, default=faces.SEED, help="of the pictures' order and changes")
     limit = "when training is to end, counted from the start; the schedule follows what ends first, steps or time"
     parser.add_argument("--minutes", type=float, help=limit)
-    parser.add_argument("--mix", type=float, default=0.5, help="share of the batches whose pictures are mixed")
+    parser.add_argument("--strong", action="store_true", help="pictures are also turned, and more of them erased")
     parser.add_argument("--leave-out", action="append", default=[], metavar="SOURCE")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that make the batches; 0: this one does")
