@@ -17,7 +17,9 @@ use std::{
 };
 
 use facesocial_imaging::{Limits, RgbImage, decode};
-use facesocial_pipeline::{AnalyzeOptions, DetectOptions, EngineSettings, FarTarget, LoadOptions, Pipeline, Selection};
+use facesocial_pipeline::{
+    AnalyzeOptions, ChosenThresholds, DetectOptions, EngineSettings, FarTarget, LoadOptions, Pipeline, Selection,
+};
 use facesocial_types::{Analyzer, AnalyzerSet, Embedding, Outcome, Service};
 
 #[allow(dead_code, reason = "the test that runs this file calls run")]
@@ -37,6 +39,7 @@ pub fn run(weights: &Path, photos: &Path, out: &mut impl Write) -> Result<(), Bo
         selection: Selection::default(),
         // Those that were measured for the ensemble.
         thresholds: None,
+        chosen: ChosenThresholds::default(),
         settings: EngineSettings::default(),
     })?;
     let open = |name: &str| photo(&photos.join(name));
