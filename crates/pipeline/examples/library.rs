@@ -45,8 +45,7 @@ pub fn run(weights: &Path, photos: &Path, out: &mut impl Write) -> Result<(), Bo
     let open = |name: &str| photo(&photos.join(name));
 
     // A gallery is what the caller makes of it: here, names and embeddings in memory.
-    let mut gallery: Vec<(&str, Embedding)> = Vec::new();
-    gallery.push(("eileen", embedding(&pipeline, &open("portrait.jpg")?)?));
+    let gallery: Vec<(&str, Embedding)> = vec![("eileen", embedding(&pipeline, &open("portrait.jpg")?)?)];
     writeln!(out, "registered eileen: {} values by {}", gallery[0].1.as_slice().len(), gallery[0].1.model())?;
 
     let threshold = pipeline.threshold(FarTarget::PerMille1).ok_or("no threshold was measured for this ensemble")?;

@@ -16,7 +16,7 @@ pub mod progress;
 pub mod table;
 pub mod video;
 
-use std::{num::NonZeroUsize, process::ExitCode};
+use std::{num::NonZeroUsize, process::ExitCode, str::FromStr};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -142,9 +142,9 @@ fn services(analyzers: AnalyzerSet) -> Vec<Service> {
 }
 
 /// A share between 0 and 1, for clap.
-pub(crate) fn share(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+pub(crate) fn share<F: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<F, String> {
+    match text.parse::<F>() {
+        Ok(value) if (F::from(0)..=F::from(1)).contains(&value) => Ok(value),
         _ => Err("a number from 0 to 1 is needed".to_owned()),
     }
 }
@@ -177,9 +177,9 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_refused() {
-        assert_eq!(share("0.25"), Ok(0.25));
+        assert_eq!(share("0.25"), Ok(0.25_f32));
         for bad in ["-0.1", "1.1", "NaN", "x"] {
-            assert!(share(bad).is_err(), "{bad}");
+            assert!(share::<f64>(bad).is_err(), "{bad}");
         }
         assert!(length("inf").is_err() && length("-1").is_err());
         assert_eq!(length("20"), Ok(20.0));

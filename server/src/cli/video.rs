@@ -43,7 +43,7 @@ pub struct VideoArgs {
     #[arg(long, value_name = "PIXELS", value_parser = length)]
     min_size: Option<f32>,
     /// Leave out faces that the detector is less sure of than this, 0 to 1.
-    #[arg(long, value_name = "SCORE", value_parser = share)]
+    #[arg(long, value_name = "SCORE", value_parser = share::<f32>)]
     min_score: Option<f32>,
     /// The program that decodes videos.
     #[arg(long, env = "FACESOCIAL_FFMPEG", value_name = "PATH", default_value = "ffmpeg")]

@@ -43,11 +43,11 @@ pub struct AntispoofArgs {
     #[command(flatten)]
     apply: ApplyArgs,
     /// With --apply: share of the attacks (of the worst species) that may be called live.
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.02)]
-    apcer: f32,
+    #[arg(long, value_name = "SHARE", value_parser = share::<f64>, default_value_t = 0.02)]
+    apcer: f64,
     /// With --apply: share of the live faces that may be called attacks.
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.05)]
-    bpcer: f32,
+    #[arg(long, value_name = "SHARE", value_parser = share::<f64>, default_value_t = 0.05)]
+    bpcer: f64,
 }
 
 const FILE: Column = &["file"];
@@ -164,7 +164,7 @@ pub fn run(args: &AntispoofArgs) -> anyhow::Result<ExitCode> {
     report.detector = args.face.detector.to_string();
     (report.spoof_threshold, report.live_threshold) = (figure(band.low().into()), figure(band.high().into()));
     if let Some(path) = &target {
-        let band = choose(&set, &answers, args.apcer.into(), args.bpcer.into())?;
+        let band = choose(&set, &answers, args.apcer, args.bpcer)?;
         report.applied = Some(apply::antispoof(path, &model, band, &report.data)?);
     }
     tell(&report, data, |page| illustrate(page, &set, &answers))

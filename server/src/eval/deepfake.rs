@@ -44,11 +44,11 @@ pub struct DeepfakeArgs {
     #[command(flatten)]
     apply: ApplyArgs,
     /// With --apply: share of the photographs that may be called fakes.
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.02)]
-    false_alarms: f32,
+    #[arg(long, value_name = "SHARE", value_parser = share::<f64>, default_value_t = 0.02)]
+    false_alarms: f64,
     /// With --apply: share of the fakes that may be called photographs.
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.05)]
-    misses: f32,
+    #[arg(long, value_name = "SHARE", value_parser = share::<f64>, default_value_t = 0.05)]
+    misses: f64,
 }
 
 const FILE: Column = &["file"];
@@ -187,7 +187,7 @@ pub fn run(args: &DeepfakeArgs) -> anyhow::Result<ExitCode> {
     if let Some(path) = &target {
         let curves = [Roc::new(&scored(&set, &answers))?];
         let classes = ["photographs", "fakes"];
-        let band = apply::band(&curves, args.false_alarms.into(), args.misses.into(), classes)?;
+        let band = apply::band(&curves, args.false_alarms, args.misses, classes)?;
         report.applied = Some(apply::deepfake(path, &model, band, &report.data)?);
     }
     tell(&report, data, |page| illustrate(page, &set, &answers, &report.calibration))

@@ -29,7 +29,7 @@ pub struct DetectionArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "auto")]
     detector: Vec<Detector>,
     /// Detections less sure than this are not asked for; a low value lets the curve reach its full recall.
-    #[arg(long, value_name = "SCORE", value_parser = share, default_value_t = 0.1)]
+    #[arg(long, value_name = "SCORE", value_parser = share::<f32>, default_value_t = 0.1)]
     min_score: f32,
 }
 
