@@ -137,25 +137,28 @@ impl Application {
         let upkeep = has_store.then(|| Upkeep::start(&state, &config.upkeep));
         let running = try_join_all(servers);
         tokio::pin!(running);
-        let recording = futures_util::future::join(usage::keep(&state), recorder::keep(&state));
-        tokio::pin!(recording);
-        let opening = async { if has_store { open(&config, &state).await } else { Ok(()) } };
-        let starting = async { tokio::try_join!(load(config.clone(), state.clone()), opening) };
-        tokio::pin!(starting);
-        let mut outcome = Ok(());
-        let mut loaded = false;
-        loop {
-            tokio::select! {
-                ended = &mut running => return Ok(ended.map(drop)?),
-                started = &mut starting, if !loaded => match started {
-                    Ok(_) => { loaded = true; tracing::info!("ready") }
-                    Err(error) => { outcome = Err(error); break }
-                },
-                _ = &mut recording => {}
-                () = stop.0.notified() => break,
-                signal = signal() => { tracing::info!(signal = signal?, "stopping"); break }
+        // What is driven here alone ends with the block: left standing in the middle of a write, it would keep a connection that
+        // the store waits for when it is closed.
+        let outcome = {
+            let recording = futures_util::future::join(usage::keep(&state), recorder::keep(&state));
+            tokio::pin!(recording);
+            let opening = async { if has_store { open(&config, &state).await } else { Ok(()) } };
+            let starting = async { tokio::try_join!(load(config.clone(), state.clone()), opening) };
+            tokio::pin!(starting);
+            let mut loaded = false;
+            loop {
+                tokio::select! {
+                    ended = &mut running => return Ok(ended.map(drop)?),
+                    started = &mut starting, if !loaded => match started {
+                        Ok(_) => { loaded = true; tracing::info!("ready") }
+                        Err(error) => break Err(error),
+                    },
+                    _ = &mut recording => {}
+                    () = stop.0.notified() => break Ok(()),
+                    signal = signal() => { tracing::info!(signal = signal?, "stopping"); break Ok(()) }
+                }
             }
-        }
+        };
         state.set_stopping();
         // The servers must be driven while they drain.
         let stopping = join_all(handles.iter().map(|handle| handle.stop(outcome.is_ok())));
