@@ -114,6 +114,7 @@ pub fn deepfake(file: &Path, model: &ModelId, band: Band, set: &str) -> anyhow::
 /// Too few samples of a class for its rate.
 pub fn band(curves: &[Roc], far: f64, frr: f64, classes: [&str; 2]) -> anyhow::Result<Band> {
     let enough = |rate: f64, count: usize, class: &str| {
+        ensure!(rate > 0.0, "no set of {class} can tell a rate of 0; ask for a share above it");
         let needed = (1.0 / rate).ceil();
         ensure!(count as f64 >= needed, "{count} {class} cannot tell a rate of {rate}; at least {needed} are needed");
         Ok(())
@@ -176,6 +177,8 @@ mod tests {
         assert_eq!(clear.low(), clear.high());
         let message = band(&[roc(&positives, &[0.1; 20])], 0.02, 0.05, ["attacks", "b"]).unwrap_err().to_string();
         assert_eq!(message, "20 attacks cannot tell a rate of 0.02; at least 50 are needed");
+        let never = band(&[roc(&positives, &negatives)], 0.0, 0.05, ["attacks", "b"]).unwrap_err().to_string();
+        assert_eq!(never, "no set of attacks can tell a rate of 0; ask for a share above it");
     }
 
     #[test]
