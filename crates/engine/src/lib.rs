@@ -154,6 +154,9 @@ impl Engine {
         let folders = Folders::open(&options.weights, options.pulled.as_deref())?;
         let settings = options.settings.clone();
         let opened = settings.device.open(settings.device_fallback)?;
+        if opened.device.is_cpu() && settings.precision != Precision::F32 {
+            tracing::warn!("the processor computes in f32; {} is for a card", settings.precision);
+        }
         let executor = Arc::new(Executor::start(opened.device, settings.meter)?);
         let registry = Registry::new(settings.budgets.clone(), settings.batches.max_batch);
         if let Some(idle) = settings.idle {

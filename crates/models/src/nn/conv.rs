@@ -153,7 +153,7 @@ impl Conv2d {
         Ok(Self { weight, bias: Some(bias), config: self.config })
     }
 
-    pub(super) fn padding(&self, h: usize, w: usize) -> Result<Padding> {
+    fn padding(&self, h: usize, w: usize) -> Result<Padding> {
         let (_, _, kh, kw) = self.weight.dims4()?;
         Ok(match self.config.padding {
             PaddingMode::Fixed(padding) => padding,
