@@ -2,8 +2,9 @@
 
     python check.py TASK REPORT.json SCORES.csv [BOXES.csv]
 
-REPORT.json is what --json wrote, SCORES.csv what --scores wrote; detection also needs the labelled boxes. Prints how many
-figures were compared; every figure that differs by more than 1e-6 is named, and the exit code is then 1.
+REPORT.json is what --json wrote, SCORES.csv what --scores wrote. Detection also needs the labelled boxes, all of which must
+have been measured: no --limit. Prints how many figures were compared; every figure that differs by more than 1e-6 is named,
+and the exit code is then 1.
 """
 
 import csv
