@@ -1,5 +1,8 @@
 //! The server and command line of FaceSocial, as a library so that tests can start them.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 pub mod api;
 pub mod auth;
 pub mod cached;
@@ -34,6 +37,7 @@ pub mod startup;
 pub mod state;
 pub mod telemetry;
 pub mod thresholds_file;
+pub mod tls;
 pub mod usage;
 pub mod video;
 pub mod weights_dir;

@@ -3,6 +3,9 @@
 //! A cache is never the truth. Where Redis is dead every method answers as if nothing were stored (counters go on in the
 //! process), within a few milliseconds once that is known; nothing here returns an error.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 mod breaker;
 mod cache;
 mod error;

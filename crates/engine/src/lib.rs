@@ -4,6 +4,9 @@
 //! Weights that are present and damaged are one, and so is a network that was chosen and is absent: the engine does not
 //! start.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 mod age_gender;
 mod authenticity;
 mod batch;

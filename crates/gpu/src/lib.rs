@@ -3,6 +3,9 @@
 //! The library is loaded at run time: nothing of NVIDIA's is needed to build this crate or to start a program that uses it.
 //! Without a driver, [`read`] answers with the reason.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 mod error;
 mod figures;
 mod monitor;

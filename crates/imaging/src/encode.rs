@@ -9,6 +9,7 @@ use image::{
 ///
 /// # Panics
 /// If a side is zero or longer than 65 535 pixels, which no decoded photo is.
+#[expect(clippy::expect_used, reason = "a vector takes whatever an image of these sides becomes")]
 pub fn encode_jpeg(image: &RgbImage, quality: u8) -> Vec<u8> {
     let mut out = Vec::new();
     JpegEncoder::new_with_quality(&mut out, quality.clamp(1, 100))
@@ -21,6 +22,7 @@ pub fn encode_jpeg(image: &RgbImage, quality: u8) -> Vec<u8> {
 ///
 /// # Panics
 /// If a side is zero.
+#[expect(clippy::expect_used, reason = "a vector takes whatever an image of these sides becomes")]
 pub fn encode_png(image: &RgbImage) -> Vec<u8> {
     let mut out = Vec::new();
     PngEncoder::new(&mut out)

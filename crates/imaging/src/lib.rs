@@ -4,6 +4,9 @@
 //! origin at the top left *corner* of the top left pixel, so pixel `(i, j)` has its centre at `(i + 0.5, j + 0.5)`.
 //! [`warp`] and the aligned faces made with it are the exception, and say so.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 mod align;
 mod crop;
 mod decode;

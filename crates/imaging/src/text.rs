@@ -9,6 +9,7 @@ use image::RgbImage;
 use crate::draw::{Color, blend, distance, paint};
 
 /// Inter SemiBold, see `font/README.md`; Latin, Greek and Cyrillic.
+#[expect(clippy::expect_used, reason = "the font is part of the program, and a test parses it")]
 static FONT: LazyLock<FontRef<'static>> = LazyLock::new(|| {
     FontRef::try_from_slice(include_bytes!("../font/Inter-SemiBold.subset.ttf"))
         .expect("the embedded font parses, as the tests show")

@@ -33,6 +33,9 @@
 //! A forward pass on a map of [`Pool::dry`] computes shapes alone, and [`Pool::peak_bytes`] then tells what the same pass
 //! takes in earnest. Beside it each thread keeps room to work in: a band of input rows, or tiles of about 3 MiB.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 mod activation;
 mod aligned;
 mod combine;

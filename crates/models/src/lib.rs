@@ -4,6 +4,9 @@
 //! No globals, no clock, no network access, no files but the weights. At the edge stand plain data: images of exactly the
 //! input size go in, plain structs come out, so callers never see a tensor unless they want to.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 pub mod adaface;
 pub mod blazeface;
 pub mod dlib_resnet;

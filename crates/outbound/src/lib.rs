@@ -3,6 +3,9 @@
 //! address found is checked ([`address`]), and what was checked is what is connected to. Redirects are followed on the same
 //! origin alone; bytes and time are limited. Proxies of the environment are not used: behind one, nothing could be checked.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 pub mod address;
 mod client;
 mod error;

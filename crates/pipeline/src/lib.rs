@@ -3,6 +3,9 @@
 //! A photo goes one way: image, faces, crops, scores, answer. Every answer about a photo speaks of the same faces by the
 //! same index, and an answer that cannot be given says why.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 mod attributes;
 mod authenticity;
 mod band;

@@ -10,6 +10,9 @@
 //! What is kept is each row's difference from the gallery's mean, in steps of each component's spread, both learned as the
 //! gallery grows: rows are told apart by what differs between them.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 mod best;
 mod chunk;
 mod error;

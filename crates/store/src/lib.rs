@@ -19,6 +19,9 @@
 //! and a look as `sqlx::query(…).fetch_all(self.pool())`, or within `self.begin_read()` where several must agree. `?` turns a
 //! failure of the database into the [`StoreError`] that says whether it passes. `text` checks strings before SQL sees them.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 mod encryption;
 mod error;
 mod error_map;

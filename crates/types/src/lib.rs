@@ -3,6 +3,9 @@
 //! No I/O, no tensors, no HTTP. Coordinates are pixels of the upright image, x to the right, y down,
 //! the origin at the top left corner of the top left pixel.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 mod analysis;
 mod embedding;
 mod geometry;

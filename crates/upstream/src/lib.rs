@@ -5,6 +5,9 @@
 //! budget and within the question's time. A replica that keeps failing is left alone for a while and then probed. A replica
 //! that refuses the secret, or runs another version of a network, is left alone at once, and said so.
 
+// Nothing that a client sends may end a thread: what looks as if it could says why it cannot.
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used)]
+
 mod budget;
 mod connect;
 mod error;

@@ -326,6 +326,7 @@ fn one_more(gauges: &IntGaugeVec, label: &str) -> OneMore {
 
 const VALID: &str = "the table of families holds valid names, each once";
 
+#[expect(clippy::expect_used, reason = "the table of families is part of the program; tests register all of it")]
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
     let collector = made.expect(VALID);
     registry.register(Box::new(collector.clone())).expect(VALID);

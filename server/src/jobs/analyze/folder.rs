@@ -130,7 +130,8 @@ fn lies_in(file: &File, path: &Path, folder: &Path) -> io::Result<bool> {
     Ok(same && opened.is_file() && fs::canonicalize(path)? == path && path.starts_with(folder))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::symlink;
 
