@@ -8,14 +8,15 @@ use aes_gcm::{
     aead::{Aead, Generate, KeyInit, Payload},
 };
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::error::{Result, StoreError};
 
 const NONCE: usize = 12;
 
-/// A key of 32 bytes, written as 64 hex digits or as base64.
+/// A key of 32 bytes, written as 64 hex digits or as base64. Its memory is cleared when it is dropped.
 #[derive(Clone)]
-pub struct EncryptionKey([u8; 32]);
+pub struct EncryptionKey(Zeroizing<[u8; 32]>);
 
 /// A written key is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +28,12 @@ pub struct EncryptionKeyError;
 impl EncryptionKey {
     /// A key from its bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Zeroizing::new(bytes))
     }
 
     /// Names the key without giving it away: the first 16 hex digits of a hash over it.
     pub fn id(&self) -> String {
-        let digest = Sha256::new().chain_update(b"facesocial key id\0").chain_update(self.0).finalize();
+        let digest = Sha256::new().chain_update(b"facesocial key id\0").chain_update(*self.0).finalize();
         digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -43,7 +44,8 @@ impl FromStr for EncryptionKey {
     fn from_str(written: &str) -> std::result::Result<Self, Self::Err> {
         let written = written.trim();
         let bytes = if written.len() == 64 { from_hex(written) } else { from_base64(written) };
-        bytes.and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or(EncryptionKeyError)
+        let bytes = Zeroizing::new(bytes.ok_or(EncryptionKeyError)?);
+        bytes.as_slice().try_into().map(Self::new).map_err(|_| EncryptionKeyError)
     }
 }
 
@@ -80,7 +82,8 @@ pub(crate) struct Cipher {
 
 impl Cipher {
     pub(crate) fn new(key: &EncryptionKey) -> Self {
-        Self { key_id: key.id(), cipher: Aes256Gcm::new(&key.0.into()) }
+        let bytes: &[u8; 32] = &key.0;
+        Self { key_id: key.id(), cipher: Aes256Gcm::new(bytes.into()) }
     }
 
     /// Names the key.

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{
     Account, Authorized, Principal, login, names,
+    passwords::Password,
     permission::{ALL, role_has},
 };
 use crate::{
@@ -47,9 +48,9 @@ struct Change {
     email: Option<String>,
     first_name: Option<String>,
     last_name: Option<String>,
-    password: Option<String>,
+    password: Option<Password>,
     /// Needed to change password or email.
-    current_password: Option<String>,
+    current_password: Option<Password>,
 }
 
 /// `PATCH /account`. A new password ends every login of the account.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     Account, Authorized, audit, login_group, names,
-    passwords::{Checked, check_new},
+    passwords::{Checked, Password, check_new},
     throttle,
     tokens::{digest, random},
 };
@@ -69,7 +69,7 @@ async fn status(state: web::Data<State>) -> ApiResult<web::Json<Status>> {
 struct SetupBody {
     token: String,
     username: String,
-    password: String,
+    password: Password,
     email: Option<String>,
 }
 
@@ -124,7 +124,7 @@ async fn setup(
 struct LoginBody {
     /// User name or email address.
     username: String,
-    password: String,
+    password: Password,
 }
 
 /// `POST /auth/login`.
@@ -303,7 +303,7 @@ pub(super) async fn confirm(
     info: &RequestInfo,
     req: &HttpRequest,
     username: &str,
-    password: Option<String>,
+    password: Option<Password>,
 ) -> ApiResult<()> {
     let password = password.ok_or_else(|| {
         ApiError::new(Code::MissingField, "send current_password to change the password or the email")
@@ -318,7 +318,7 @@ pub(super) async fn confirm(
 }
 
 /// The hash of a new password, if there is one.
-pub(super) async fn new_hash(state: &State, password: Option<String>) -> ApiResult<Option<String>> {
+pub(super) async fn new_hash(state: &State, password: Option<Password>) -> ApiResult<Option<String>> {
     let Some(password) = password else { return Ok(None) };
     check_new(&password)?;
     state.auth.passwords.hash(password).await.map(Some)

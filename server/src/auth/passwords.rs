@@ -1,11 +1,14 @@
 //! Passwords: argon2id for new ones, bcrypt accepted from elsewhere and replaced at the next login.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use argon2::{
     Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version,
     password_hash::Error as HashError,
 };
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::{
     error::{ApiError, ApiResult},
@@ -27,6 +30,23 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// password.
 const NOBODY: &str =
     "$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// A password as somebody typed it. Never printed; its memory is cleared when it is dropped.
+#[derive(Clone, Deserialize)]
+#[serde(from = "String")]
+pub struct Password(Zeroizing<String>);
+
+impl From<String> for Password {
+    fn from(typed: String) -> Self {
+        Self(Zeroizing::new(typed))
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
 
 /// Hashes and checks passwords, few at a time.
 #[derive(Debug)]
@@ -52,17 +72,17 @@ impl Passwords {
     ///
     /// # Errors
     /// Too short, too long, with a NUL; too many logins wait.
-    pub async fn hash(&self, password: String) -> ApiResult<String> {
+    pub async fn hash(&self, password: Password) -> ApiResult<String> {
         check_new(&password)?;
-        self.0.admit(1)?.run(move |_| hash(&password)).await
+        self.0.admit(1)?.run(move |_| hash(&password.0)).await
     }
 
     /// Checks a password against a hash; without one, for as long as with one.
     ///
     /// # Errors
     /// A stored hash of unknown form; too many logins wait.
-    pub async fn verify(&self, password: String, stored: Option<String>) -> ApiResult<Checked> {
-        self.0.admit(1)?.run(move |_| verify(&password, stored.as_deref())).await
+    pub async fn verify(&self, password: Password, stored: Option<String>) -> ApiResult<Checked> {
+        self.0.admit(1)?.run(move |_| verify(&password.0, stored.as_deref())).await
     }
 }
 
@@ -70,7 +90,7 @@ impl Passwords {
 ///
 /// # Errors
 /// Says what is allowed.
-pub fn check_new(password: &str) -> ApiResult<()> {
+pub fn check_new(Password(password): &Password) -> ApiResult<()> {
     let characters = password.chars().count();
     if !LENGTH.contains(&characters) {
         let (least, most) = (LENGTH.start(), LENGTH.end());
@@ -167,9 +187,10 @@ mod tests {
 
     #[test]
     fn new_passwords_have_12_to_128_characters_and_no_nul() {
-        assert!(check_new(&"ä".repeat(12)).is_ok() && check_new(&"x".repeat(128)).is_ok());
+        let check = |password: String| check_new(&Password::from(password));
+        assert!(check("ä".repeat(12)).is_ok() && check("x".repeat(128)).is_ok());
         for wrong in ["x".repeat(11), "x".repeat(129), "x".repeat(10_000), "correct\0horse battery".to_owned()] {
-            assert!(check_new(&wrong).is_err());
+            assert!(check(wrong).is_err());
         }
     }
 }

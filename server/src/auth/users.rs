@@ -5,7 +5,7 @@ use facesocial_store::{CollectionId, NewUser, Role, User, UserChange, UserId};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Authorized, Users, login, names};
+use super::{Authorized, Users, login, names, passwords::Password};
 use crate::{
     error::{ApiError, ApiResult},
     extract::{Fields, Fingerprint, IdempotencyKey, Listed, RequestInfo, changed, gone, page_request, write},
@@ -36,7 +36,7 @@ async fn show(_: Authorized<Users>, state: web::Data<State>, id: web::Path<UserI
 #[serde(deny_unknown_fields)]
 struct New {
     username: String,
-    password: String,
+    password: Password,
     email: Option<String>,
     #[serde(default)]
     first_name: String,
@@ -84,7 +84,7 @@ struct Change {
     email: Option<String>,
     first_name: Option<String>,
     last_name: Option<String>,
-    password: Option<String>,
+    password: Option<Password>,
     role: Option<Role>,
     collections: Option<Vec<CollectionId>>,
     is_active: Option<bool>,

@@ -126,7 +126,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
     names::username(&args.username).map_err(told)?;
     args.email.as_deref().map(names::email).transpose().map_err(told)?;
     let password = args.password.read()?;
-    let password_hash = Passwords::default().hash(password).await.map_err(told)?;
+    let password_hash = Passwords::default().hash(password.into()).await.map_err(told)?;
     let store = database::open(args.store).await?;
     let new = NewUser {
         username: args.username,
@@ -146,7 +146,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<ExitCode> {
 
 async fn reset_password(args: ResetArgs) -> anyhow::Result<ExitCode> {
     let password = args.password.read()?;
-    let hash = Passwords::default().hash(password).await.map_err(|e| anyhow::anyhow!(e.detail))?;
+    let hash = Passwords::default().hash(password.into()).await.map_err(|e| anyhow::anyhow!(e.detail))?;
     let store = database::open(args.store).await?;
     let changed = change_password(store.as_ref(), &args.login, hash).await;
     store.close().await;

@@ -2,14 +2,16 @@
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
-/// A password, or an address that may hold one. Printed as `***`.
+use zeroize::Zeroizing;
+
+/// A password, or an address that may hold one. Printed as `***`; its memory is cleared when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Takes the text.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The text, for whom it is meant.
@@ -33,6 +35,6 @@ impl FromStr for Secret {
     type Err = Infallible;
 
     fn from_str(s: &str) -> Result<Self, Infallible> {
-        Ok(Self(s.to_owned()))
+        Ok(Self::new(s))
     }
 }
