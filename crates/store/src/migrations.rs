@@ -27,7 +27,14 @@ macro_rules! steps {
 }
 
 /// All steps, oldest first. A step that was released is never changed again.
-pub(crate) const STEPS: &[Step] = steps![1 "0001_gallery", 2 "0002_accounts", 3 "0003_history_operations", 4 "0004_job_results", 5 "0005_half_precision_index"];
+pub(crate) const STEPS: &[Step] = steps![
+    1 "0001_gallery",
+    2 "0002_accounts",
+    3 "0003_history_operations",
+    4 "0004_job_results",
+    5 "0005_half_precision_index",
+    6 "0006_marks",
+];
 
 /// Where the database keeps which steps it took.
 pub(crate) const TABLE: &str = "schema_migrations";

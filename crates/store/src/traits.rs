@@ -198,6 +198,12 @@ pub trait Operations: Send + Sync {
     /// The first answer to a change with this key, if there was one; before anything costly is done for a repetition.
     async fn replay(&self, actor: &Actor, idempotency: &Idempotency) -> Result<Option<Value>>;
 
+    /// Marks something that may happen once, until `expires_at`. `false` if it is marked already: of any number at the same time,
+    /// one alone gets `true`.
+    async fn set_mark(&self, digest: &str, expires_at: OffsetDateTime, now: OffsetDateTime) -> Result<bool>;
+    /// Removes a mark; `false` if there is none, or it has run out. Here as well one alone gets `true`.
+    async fn take_mark(&self, digest: &str, now: OffsetDateTime) -> Result<bool>;
+
     /// Adds to the audit trail what is no change of data: logins, refusals.
     async fn audit(&self, entry: NewAudit) -> Result<()>;
     /// The audit trail, newest first; `after` names the last entry of the page before.

@@ -84,6 +84,9 @@ mod jobs;
 #[path = "../shared/logins.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod logins;
+#[path = "../shared/marks.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
+mod marks;
 #[path = "../shared/migrated.rs"]
 #[expect(clippy::duplicate_mod, reason = "one text for both backends, compiled once for each")]
 mod migrated;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{Backend, audit, config, health, job_results, jobs, retention, usage, webhooks};
+use super::{Backend, audit, config, health, job_results, jobs, marks, retention, usage, webhooks};
 use crate::{
     error::Result,
     traits::{JobResults, Operations},
@@ -43,6 +43,14 @@ impl Operations for Backend {
 
     async fn replay(&self, actor: &Actor, idempotency: &Idempotency) -> Result<Option<Value>> {
         self.recorded_answer(actor, idempotency).await
+    }
+
+    async fn set_mark(&self, digest: &str, expires_at: OffsetDateTime, now: OffsetDateTime) -> Result<bool> {
+        marks::set(self, digest, expires_at, now).await
+    }
+
+    async fn take_mark(&self, digest: &str, now: OffsetDateTime) -> Result<bool> {
+        marks::take(self, digest, now).await
     }
 
     async fn audit(&self, entry: NewAudit) -> Result<()> {

@@ -52,6 +52,7 @@ pub(super) async fn sweep(store: &Backend, retention: &Retention, now: OffsetDat
             over: "created_at < $1",
             before: now.checked_sub(REPLAY),
         },
+        Rule { table: "marks", key: "digest", over: "expires_at < $1", before: Some(now) },
         // Tokens that nobody can use any more; a day later, so that clocks need not agree.
         Rule { table: "logins", key: "id", over: "expires_at < $1", before: now.checked_sub(Duration::DAY) },
         Rule { table: "refresh_tokens", key: "id", over: "expires_at < $1", before: now.checked_sub(Duration::DAY) },

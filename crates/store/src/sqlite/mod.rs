@@ -74,6 +74,8 @@ mod job_results;
 mod jobs;
 #[path = "../shared/logins.rs"]
 mod logins;
+#[path = "../shared/marks.rs"]
+mod marks;
 #[path = "../shared/migrated.rs"]
 mod migrated;
 #[path = "../shared/operations.rs"]

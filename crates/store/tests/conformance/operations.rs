@@ -29,6 +29,7 @@ conformance!(
     figures_are_kept_as_long_as_retention_says,
     a_sweep_takes_what_is_over_and_nothing_else,
     changes_pass_while_a_sweep_goes_on,
+    a_mark_is_set_once_and_taken_once,
     the_store_tells_its_state_and_finds_itself_whole,
 );
 
@@ -499,6 +500,31 @@ async fn a_sweep_takes_what_is_over_and_nothing_else(f: Fixture) {
     assert!(store.login_active(long).await.unwrap());
     let rotated = store.rotate_refresh_token(&system(), "l2", token(long, "l3", 30), now).await.unwrap();
     assert!(matches!(rotated, Rotation::Rotated(_)));
+}
+
+async fn a_mark_is_set_once_and_taken_once(f: Fixture) {
+    let (store, now) = (&*f.store, OffsetDateTime::now_utc());
+    let soon = now + Duration::minutes(1);
+    assert!(!store.take_mark("a", now).await.unwrap(), "there is none");
+    assert!(store.set_mark("a", soon, now).await.unwrap());
+    assert!(!store.set_mark("a", soon, now).await.unwrap(), "it is marked already");
+    assert!(store.set_mark("b", soon, now).await.unwrap(), "another one");
+    let taking = (0..8).map(|_| {
+        let store = Arc::clone(&f.store);
+        tokio::spawn(async move { store.take_mark("a", now).await.unwrap() })
+    });
+    let taken: Vec<bool> = futures_util::future::join_all(taking).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(taken.iter().filter(|taken| **taken).count(), 1, "of many at once, one has it");
+    assert!(!store.take_mark("b", soon).await.unwrap(), "it has run out");
+    assert!(
+        store.set_mark("b", soon + Duration::minutes(1), soon).await.unwrap(),
+        "one that ran out is as good as none"
+    );
+    is_invalid(store.set_mark("", soon, now).await);
+    let swept: std::collections::BTreeMap<_, _> = store.sweep(&ALL, soon).await.unwrap().into_iter().collect();
+    assert_eq!(swept["marks"], 0);
+    let swept: std::collections::BTreeMap<_, _> = sweep(store, &ALL, 1).await.into_iter().collect();
+    assert_eq!(swept["marks"], 1);
 }
 
 async fn changes_pass_while_a_sweep_goes_on(f: Fixture) {
