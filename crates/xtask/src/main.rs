@@ -4,6 +4,7 @@ mod bench;
 mod clients;
 mod console;
 mod cuda;
+mod release;
 
 use std::{
     ffi::OsString,
@@ -42,6 +43,9 @@ enum Task {
     /// Whether the feature `cuda` compiles: brings NVIDIA's compiler (network, Python) into target/ and lints with it. Takes
     /// minutes: candle brings many kernels.
     Cuda,
+    /// Builds the program that is given away, with its digest and the list of its parts (needs cargo-cyclonedx), into
+    /// target/dist; with --check twice, in two folders, to see that the same sources give the same bytes.
+    Release(release::Release),
     /// Brings the pinned packages (network) and compares what they give with the committed weights, byte for byte.
     Weights,
 }
@@ -100,6 +104,7 @@ fn main() -> ExitCode {
         Task::ConfigReference => run(&CONFIG_REFERENCE, &[]),
         Task::Console => console::console(),
         Task::Cuda => cuda::cuda(),
+        Task::Release(options) => release::release(&options),
         Task::Weights => run(&WEIGHTS, &[]),
     };
     match result {
