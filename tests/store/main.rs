@@ -8,3 +8,4 @@ mod jobs;
 mod load;
 mod memory;
 mod server;
+mod stop;

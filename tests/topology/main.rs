@@ -1,5 +1,6 @@
 //! One server for each service and a gateway in front of them: the same answers as of one server, whoever is lost.
 
+mod cache;
 #[path = "../api/helpers.rs"]
 #[allow(dead_code, reason = "those of other tests are here too")]
 mod helpers;
@@ -77,6 +78,11 @@ struct System {
 
 impl System {
     async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// The same with another configuration of the gateway.
+    async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let servers = &*SERVERS;
         let place = |server: &TestApp, service| server.address(Role::Service(service));
         let mut lines: BTreeMap<Service, Vec<Line>> =
@@ -84,7 +90,9 @@ impl System {
         let second = Line::to(place(&servers.second, Service::Antispoof));
         lines.get_mut(&Service::Antispoof).unwrap().push(second);
         let urls = lines.iter().map(|(s, lines)| (*s, lines.iter().map(Line::url).collect())).collect();
-        let gateway = spawn_app(in_front_of(&urls, INTERNAL_SECRET));
+        let mut config = in_front_of(&urls, INTERNAL_SECRET);
+        change(&mut config);
+        let gateway = spawn_app(config);
         gateway.ready().await;
         let system = Self { gateway, lines };
         for service in Service::ALL {
