@@ -7,6 +7,7 @@ mod jobs;
 mod live;
 mod observe;
 mod secret;
+mod tls;
 mod upkeep;
 
 use std::{
@@ -29,6 +30,7 @@ pub use self::{
     live::{LiveArgs, LiveConfig},
     observe::{ObserveArgs, ObserveConfig},
     secret::Secret,
+    tls::{TlsArgs, TlsConfig},
     upkeep::{UpkeepArgs, UpkeepConfig},
 };
 use crate::{engine_args::MemoryArgs, networks::NetworkArgs};
@@ -70,6 +72,9 @@ pub struct ServeArgs {
     /// What is told of the server, and to whom.
     #[command(flatten)]
     pub observe: ObserveArgs,
+    /// The certificate that the server shows.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Services to run, separated by commas; all seven when left out.
     #[arg(long, env = "FACESOCIAL_SERVICES", value_name = "LIST", value_delimiter = ',')]
     pub services: Vec<Service>,
@@ -77,8 +82,8 @@ pub struct ServeArgs {
     /// a photo to a service's own port.
     #[arg(long, env = "FACESOCIAL_NO_GATEWAY")]
     pub no_gateway: bool,
-    /// Address to listen on. Passwords, keys and photos cross the network as they are: away from this machine, put a proxy
-    /// with TLS in front.
+    /// Address to listen on. Without --tls-cert, passwords, keys and photos cross the network as they are: away from this
+    /// machine, give one, or put a proxy with TLS in front.
     #[arg(long, env = "FACESOCIAL_BIND", value_name = "ADDR", default_value = "127.0.0.1")]
     pub bind: IpAddr,
     /// Port of the gateway; the services take the seven ports after 8000 whatever this is.
@@ -283,6 +288,8 @@ pub struct Config {
     pub distributed: DistributedConfig,
     /// What is told of the server, and to whom.
     pub observe: ObserveConfig,
+    /// The certificate that the server shows; `None` for plain HTTP.
+    pub tls: Option<TlsConfig>,
     /// Time to finish running requests after the signal to stop.
     pub shutdown_timeout: Duration,
 }
@@ -352,6 +359,7 @@ impl TryFrom<ServeArgs> for Config {
             live: args.live.into(),
             distributed,
             observe: args.observe.try_into()?,
+            tls: args.tls.config(),
             shutdown_timeout: args.shutdown_timeout.into(),
         })
     }

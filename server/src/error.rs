@@ -91,6 +91,10 @@ codes! {
     AlreadyExists = "ALREADY_EXISTS", 409, "It exists already";
     /// The face of this very image is enrolled already.
     DuplicateFace = "DUPLICATE_FACE", 409, "The face is enrolled already";
+    /// The face does not seem to be whose it is said to be.
+    IdentityConflict = "IDENTITY_CONFLICT", 409, "The face seems to be somebody else's";
+    /// A photo answers a challenge that answered another one before.
+    PhotoReplayed = "PHOTO_REPLAYED", 409, "The photo was used before";
     /// A request with the same key has not been answered yet.
     IdempotencyKeyInUse = "IDEMPOTENCY_KEY_IN_USE", 409, "The same request is being worked on", retry after 1;
     /// The network is to stay loaded.
@@ -115,6 +119,8 @@ codes! {
     MultipleFaces = "MULTIPLE_FACES", 422, "More than one face in the image";
     /// The face cannot be recognised later by this photo.
     LowQuality = "LOW_QUALITY", 422, "The face's quality is too low";
+    /// The challenge was not given for this, was used, or is over.
+    ChallengeInvalid = "CHALLENGE_INVALID", 422, "The challenge does not hold";
     /// The idempotency key was used for another request.
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, "The Idempotency-Key belongs to another request";
     /// The path speaks another protocol than HTTP.
@@ -468,6 +474,8 @@ mod tests {
             "UPLOAD_TIMEOUT 408 1",
             "ALREADY_EXISTS 409 0",
             "DUPLICATE_FACE 409 0",
+            "IDENTITY_CONFLICT 409 0",
+            "PHOTO_REPLAYED 409 0",
             "IDEMPOTENCY_KEY_IN_USE 409 1",
             "PINNED 409 0",
             "MODEL_MISMATCH 409 0",
@@ -480,6 +488,7 @@ mod tests {
             "NO_FACE 422 0",
             "MULTIPLE_FACES 422 0",
             "LOW_QUALITY 422 0",
+            "CHALLENGE_INVALID 422 0",
             "IDEMPOTENCY_KEY_REUSED 422 0",
             "UPGRADE_REQUIRED 426 0",
             "RATE_LIMITED 429 1",

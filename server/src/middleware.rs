@@ -46,11 +46,12 @@ pub async fn envelope(
     #[cfg(feature = "otel")]
     telemetry::traces::continue_trace(&span, req.headers());
     let body = Held::take(&mut req);
+    let tls = req.app_data::<web::Data<State>>().is_some_and(|state| state.tls);
     let _under_way = begin(&req);
     // The request itself must not be kept here: the router needs it for itself alone.
     let answer = next.call(req).instrument(span).await.map_err(|error| ApiError::of(&error))?;
     let (mut response, problem) = as_problem(answer.map_into_boxed_body(), &info);
-    decorate(response.headers_mut(), &info);
+    decorate(response.headers_mut(), &info, tls);
     note(&response, problem, &info);
     Ok(body.until_sent(response))
 }
@@ -89,7 +90,7 @@ fn carry(from: &header::HeaderMap, to: &mut header::HeaderMap) {
     }
 }
 
-fn decorate(headers: &mut header::HeaderMap, info: &RequestInfo) {
+fn decorate(headers: &mut header::HeaderMap, info: &RequestInfo, tls: bool) {
     if let Ok(id) = HeaderValue::from_str(&info.id) {
         headers.insert(REQUEST_ID, id);
     }
@@ -97,6 +98,10 @@ fn decorate(headers: &mut header::HeaderMap, info: &RequestInfo) {
     // Answers speak of people's faces: no cache keeps them. The console's files, which speak of nobody, say so themselves.
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    // A browser that came over TLS once does not come without it for a year. Over plain HTTP, this is the proxy's to say.
+    if tls {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

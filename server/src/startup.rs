@@ -36,6 +36,7 @@ use crate::{
     routing::get,
     services,
     state::{Loaded, State},
+    tls::Certificate,
     usage,
 };
 
@@ -55,6 +56,7 @@ pub struct Application {
     addresses: Vec<(Role, SocketAddr)>,
     /// Where the figures are open.
     metrics: Option<TcpListener>,
+    certificate: Option<Arc<Certificate>>,
     state: web::Data<State>,
     stop: Stopper,
 }
@@ -86,15 +88,19 @@ impl Application {
             let listener = TcpListener::bind(address).with_context(|| {
                 format!("{role} cannot listen on {address}; choose another address with --listen {role}=HOST:PORT")
             })?;
-            if !address.ip().is_loopback() {
-                tracing::warn!(service = %role, %address, "open to the network without TLS; put a proxy with TLS in front");
+            if config.tls.is_none() && !address.ip().is_loopback() {
+                tracing::warn!(
+                    service = %role, %address,
+                    "open to the network without TLS; give --tls-cert and --tls-key, or put a proxy with TLS in front"
+                );
             }
             listeners.push((*role, listener));
         }
         let addresses = listeners.iter().map(|(role, l)| Ok((*role, l.local_addr()?))).collect::<io::Result<_>>()?;
         let metrics = config.observe.metrics_listen.map(bind_metrics).transpose()?;
+        let certificate = config.tls.clone().map(Certificate::read).transpose()?.map(Arc::new);
         let state = web::Data::new(with_upstreams(State::new(&config, cache), &config)?);
-        Ok(Self { config, listeners, addresses, metrics, state, stop: Stopper::default() })
+        Ok(Self { config, listeners, addresses, metrics, certificate, state, stop: Stopper::default() })
     }
 
     /// Who listens where; the ports that the system chose where port 0 was asked for.
@@ -119,11 +125,11 @@ impl Application {
     /// The networks cannot be loaded or run; the database is damaged, in use by another server or of another version; the
     /// system refuses a listener.
     pub async fn run_until_stopped(self) -> anyhow::Result<()> {
-        let Self { config, listeners, addresses, metrics, state, stop } = self;
+        let Self { config, listeners, addresses, metrics, certificate, state, stop } = self;
         let mut servers = listeners
             .into_iter()
-            .map(|(role, listener)| server(role, listener, &config, state.clone()))
-            .collect::<io::Result<Vec<_>>>()?;
+            .map(|(role, listener)| server(role, listener, &config, certificate.as_ref(), state.clone()))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         if let Some(listener) = metrics {
             tracing::info!(service = "metrics", address = %listener.local_addr()?, "listening");
             servers.push(metrics_server(listener, state.clone())?);
@@ -140,7 +146,12 @@ impl Application {
         // What is driven here alone ends with the block: left standing in the middle of a write, it would keep a connection that
         // the store waits for when it is closed.
         let outcome = {
-            let recording = futures_util::future::join(usage::keep(&state), recorder::keep(&state));
+            let renewing = async {
+                if let Some(certificate) = &certificate {
+                    certificate.renew().await;
+                }
+            };
+            let recording = futures_util::future::join3(usage::keep(&state), recorder::keep(&state), renewing);
             tokio::pin!(recording);
             let opening = async { if has_store { open(&config, &state).await } else { Ok(()) } };
             let starting = async { tokio::try_join!(load(config.clone(), state.clone()), opening) };
@@ -273,8 +284,9 @@ fn server(
     role: Role,
     listener: TcpListener,
     config: &Config,
+    certificate: Option<&Arc<Certificate>>,
     state: web::Data<State>,
-) -> io::Result<actix_web::dev::Server> {
+) -> anyhow::Result<actix_web::dev::Server> {
     let limiter = web::Data::new(Limiter::new(&config.access));
     let origins = config.access.cors_origins.clone();
     let audience = config.distributed.audience;
@@ -296,8 +308,11 @@ fn server(
         .disable_signals()
         // Whoever closes its half of the connection waits for no answer: its place in the line goes to somebody else.
         .h1_allow_half_closed(false)
-        .shutdown_timeout(config.shutdown_timeout.as_secs())
-        .listen(listener)?;
+        .shutdown_timeout(config.shutdown_timeout.as_secs());
+    let server = match certificate {
+        Some(certificate) => server.listen_rustls_0_23(listener, certificate.config()?)?,
+        None => server.listen(listener)?,
+    };
     Ok(server.run())
 }
 

@@ -177,6 +177,10 @@ pub struct State {
     pub scrape_token: Option<ScrapeToken>,
     /// Whether each request is one line of the log.
     pub access_log: bool,
+    /// Whether verifications without a challenge are refused.
+    pub require_challenge: bool,
+    /// Whether the listeners speak TLS.
+    pub tls: bool,
     loaded: OnceLock<Arc<Loaded>>,
     store: OnceLock<Arc<dyn Store>>,
     cache: Arc<dyn Cache>,
@@ -211,6 +215,8 @@ impl State {
             cpu: CpuShare::default(),
             scrape_token: config.observe.metrics_token.as_ref().map(ScrapeToken::new),
             access_log: config.observe.access_log,
+            require_challenge: config.access.require_challenge,
+            tls: config.tls.is_some(),
             loaded: OnceLock::new(),
             store: OnceLock::new(),
             cache,

@@ -5,6 +5,7 @@ mod bad_input;
 mod history;
 mod legacy;
 mod repeated;
+mod trust;
 
 use reqwest::{Client, Method, Response, multipart::Form};
 use serde_json::{Value, json};

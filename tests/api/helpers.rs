@@ -92,6 +92,7 @@ pub fn config() -> Config {
         live: LiveConfig { connections_each: 32, ..LiveConfig::default() },
         distributed: DistributedConfig::default(),
         observe: ObserveConfig::default(),
+        tls: None,
         shutdown_timeout: Duration::from_secs(30),
     }
 }

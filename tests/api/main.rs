@@ -18,3 +18,4 @@ mod openapi;
 mod operation;
 mod programs;
 mod services;
+mod tls;

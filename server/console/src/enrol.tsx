@@ -81,6 +81,24 @@ export function EnrolDialog({ collection, person, close, enrolled }: {
           )}{" "}
           Its quality is {result.face.quality_score.toFixed(2)}.
         </Note>
+        {result.identity?.matches_person === false && (
+          <Note kind="warn">It is not like the other faces of this person. Is it the right person?</Note>
+        )}
+        {result.identity && result.identity.possible_duplicates.length > 0 && (
+          <Note kind="warn">
+            It is like faces of{" "}
+            {result.identity.possible_duplicates.map((other, i) => (
+              <>
+                {i > 0 && ", "}
+                <a href={to("gallery", collection, "persons", other.person.id)} onClick={close}>
+                  {other.person.name || other.person.external_id}
+                </a>{" "}
+                ({other.similarity.toFixed(2)})
+              </>
+            ))}
+            . Is somebody here twice?
+          </Note>
+        )}
         <div class="row end">
           <Button onClick={another}>Enrol another photo</Button>
           <Button kind="main" onClick={close}>

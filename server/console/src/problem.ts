@@ -68,6 +68,7 @@ const todo: Record<string, string> = {
   STORE_UNAVAILABLE: "The database does not answer; try again in a few seconds.",
   OVERLOADED: "The server is busy; try again in a few seconds.",
   RATE_LIMITED: "Wait a moment before the next request.",
+  IDENTITY_CONFLICT: "Compare the photos; enrol it all the same only if you are sure whose face it is.",
   DUPLICATE_FACE: "This photo is enrolled already; choose another one.",
   ALREADY_EXISTS: "Choose another name.",
   MODEL_MISMATCH: "Start the job “embed again” on the collection under Jobs.",

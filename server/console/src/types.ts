@@ -127,6 +127,11 @@ export interface Enrolled {
   face: FaceRecord
   person: Person | null
   person_created: boolean
+  /** Whose face the gallery takes it for. */
+  identity?: {
+    matches_person: boolean | null
+    possible_duplicates: { similarity: number; person: { id: string; external_id: string; name: string } }[]
+  }
 }
 
 export interface Identified {

@@ -50,6 +50,9 @@ pub struct AccessArgs {
     /// Of these, requests with photos; 0 for no limit. Unless given, 120; no limit with --auth off.
     #[arg(long, env = "FACESOCIAL_UPLOAD_RATE_LIMIT", value_name = "N")]
     pub upload_rate_limit: Option<u32>,
+    /// Refuse verifications that carry no challenge: a number for one use within a minute, and a photo that was not sent before.
+    #[arg(long, env = "FACESOCIAL_REQUIRE_CHALLENGE")]
+    pub require_challenge: bool,
     /// Origins whose pages may ask from a browser, such as `https://app.example.org`; none unless given.
     #[arg(long, env = "FACESOCIAL_CORS_ORIGIN", value_name = "LIST", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
@@ -79,6 +82,8 @@ pub struct AccessConfig {
     pub rate_limit: Option<u32>,
     /// Requests with photos a minute.
     pub upload_rate_limit: Option<u32>,
+    /// Whether verifications without a challenge are refused.
+    pub require_challenge: bool,
     /// Origins whose pages may ask from a browser.
     pub cors_origins: Vec<String>,
     /// What several servers share counters and cached results through.
@@ -96,6 +101,7 @@ impl AccessConfig {
             login_attempts: LOGIN_ATTEMPTS,
             rate_limit: None,
             upload_rate_limit: None,
+            require_challenge: false,
             cors_origins: Vec::new(),
             redis_url: None,
         }
@@ -130,6 +136,7 @@ impl TryFrom<AccessArgs> for AccessConfig {
             login_attempts: LOGIN_ATTEMPTS,
             rate_limit: rate(args.rate_limit, RATE),
             upload_rate_limit: rate(args.upload_rate_limit, UPLOAD_RATE),
+            require_challenge: args.require_challenge,
             cors_origins: args.cors_origin.iter().map(|o| origin(o)).collect::<anyhow::Result<_>>()?,
             redis_url: match args.redis_url_file.filter(|file| !file.as_os_str().is_empty()) {
                 Some(file) => Some(secret_in(&file)?),

@@ -7,11 +7,12 @@ use sha2::{Digest, Sha256};
 
 use super::{
     ask::Ask,
+    identity::{Identity, IdentityCheck, identity},
     names,
     probe::{Probe, Target, probes},
 };
 use crate::{
-    auth::Permission,
+    auth::{Permission, Search},
     cached::{Caching, GROUP_DIGITS},
     error::{ApiError, ApiResult, Code},
     extract::{Fields, PhotoRequest, Upload, hex},
@@ -41,13 +42,14 @@ pub enum Owner {
 pub struct EnrolOptions {
     target: Target,
     gate: bool,
+    identity_check: IdentityCheck,
     face_group: String,
     searchable: bool,
     metadata: Value,
 }
 
 impl EnrolOptions {
-    /// From `target_face`, `quality_gate`, `face_group`, `searchable` and `metadata`.
+    /// From `target_face`, `quality_gate`, `identity_check`, `face_group`, `searchable` and `metadata`.
     ///
     /// # Errors
     /// A value that is not allowed.
@@ -57,10 +59,17 @@ impl EnrolOptions {
         Ok(Self {
             target: Target::of(fields, Target::Only)?,
             gate: fields.flag("quality_gate")?.unwrap_or(true),
+            identity_check: fields.one_of("identity_check")?.unwrap_or_default(),
             face_group,
             searchable: fields.flag("searchable")?.unwrap_or(true),
             metadata: names::metadata(fields.json("metadata")?)?,
         })
+    }
+
+    /// The options with another check of whose face it is.
+    #[must_use]
+    pub fn with_identity_check(self, identity_check: IdentityCheck) -> Self {
+        Self { identity_check, ..self }
     }
 }
 
@@ -97,6 +106,8 @@ pub fn person_named(external_id: &str, name: &str) -> ApiResult<PersonRef> {
 pub struct Enrolment {
     /// The face.
     pub outcome: Outcome<Enrolled>,
+    /// Whose face the gallery takes it for; `None` where that was not looked up: by a repetition, or if it was not wanted.
+    pub identity: Option<Identity>,
     /// Whether the face had been computed before.
     pub cached: bool,
 }
@@ -116,23 +127,39 @@ pub async fn enrol<P: Permission>(
     let write = ask.write(request.fingerprint(&ask.req));
     // Before anything costly is done for a repetition.
     if let Some(outcome) = ask.replayed(&write).await? {
-        return Ok(Enrolment { outcome, cached: false });
+        return Ok(Enrolment { outcome, identity: None, cached: false });
     }
     let PhotoRequest { image, image_hash, fields } = request;
     let collection = ask.collection(collection).await?;
     let person = owner.resolve(ask, &collection, &fields).await?;
-    enrol_face(&ask.state, &write, collection.id, person, (image, image_hash), options, caching).await
+    let may_search = ask.principal().may::<Search>();
+    let into = Destination { collection: collection.id, person, may_search };
+    let mut enrolment = enrol_face(&ask.state, &write, into, (image, image_hash), options, caching).await?;
+    // Whom a face is like is an answer to a search.
+    enrolment.identity = enrolment.identity.filter(|_| may_search);
+    Ok(enrolment)
+}
+
+/// Where a face goes.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// The gallery.
+    pub collection: CollectionId,
+    /// Whose it is; `None` keeps it as a face of nobody known.
+    pub person: Option<PersonRef>,
+    /// Whether whoever enrols it may learn whom it is like.
+    pub may_search: bool,
 }
 
 /// Enrols the face of a photo, given with the sha256 of its bytes, for whoever is named in `write`.
 ///
 /// # Errors
-/// No face, several, or one of low quality; a face that is enrolled already; a store that does not answer.
+/// No face, several, or one of low quality; a face that is enrolled already, or seems to be somebody else's; a store that does
+/// not answer.
 pub async fn enrol_face(
     state: &State,
     write: &Write,
-    collection: CollectionId,
-    person: Option<PersonRef>,
+    into: Destination,
     (image, image_hash): (Upload, String),
     options: EnrolOptions,
     caching: Caching,
@@ -144,6 +171,21 @@ pub async fn enrol_face(
     if options.gate {
         gate(&probe, keeping.enrol_quality)?;
     }
+    let embedding = probe.embedding()?;
+    let Destination { collection, person, may_search } = into;
+    let identity = match options.identity_check {
+        IdentityCheck::Off => None,
+        _ => identity(state, collection, person.as_ref(), embedding).await?,
+    };
+    if options.identity_check == IdentityCheck::Refuse {
+        let none = || {
+            ApiError::new(
+                Code::ModelUnavailable,
+                "no similarity was measured for the network that runs; send identity_check=off",
+            )
+        };
+        identity.as_ref().ok_or_else(none)?.require(may_search)?;
+    }
     let face = NewFace {
         person,
         face_hash: face_hash(&image_hash, &probe.bbox),
@@ -153,11 +195,11 @@ pub async fn enrol_face(
         face_group: options.face_group,
         searchable: options.searchable,
         metadata: options.metadata,
-        embeddings: vec![probe.embedding()?.clone()],
+        embeddings: vec![embedding.clone()],
         crop: probe.crop,
     };
     let outcome = state.store()?.enroll(write, collection, face).await?;
-    Ok(Enrolment { outcome, cached })
+    Ok(Enrolment { outcome, identity, cached })
 }
 
 /// Refuses a face of less than `least` quality, and one that would not be recognised by this photo, with every reason.
@@ -238,7 +280,13 @@ mod tests {
         let plain = of(&[]).unwrap();
         assert_eq!((plain.target, plain.gate, plain.face_group.as_str()), (Target::Only, true, "primary"));
         assert_eq!(of(&[("target_face", "2")]).unwrap().target, Target::Index(2));
-        for wrong in [("target_face", "-1"), ("face_group", "a b"), ("metadata", "[1]"), ("quality_gate", "often")] {
+        for wrong in [
+            ("target_face", "-1"),
+            ("face_group", "a b"),
+            ("metadata", "[1]"),
+            ("quality_gate", "often"),
+            ("identity_check", "on"),
+        ] {
             assert!(of(&[wrong]).is_err(), "{wrong:?}");
         }
     }

@@ -10,6 +10,7 @@ use super::{
     ask::Ask,
     collections::Deleted,
     enrol::{Enrolment, Owner, enrol},
+    identity::Identity,
     names,
 };
 use crate::{
@@ -24,6 +25,9 @@ use crate::{
 struct EnrolledFace {
     #[serde(flatten)]
     enrolled: Enrolled,
+    /// Whose face the gallery takes it for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<Identity>,
     /// Whether the face had been computed before.
     cached: bool,
 }
@@ -97,8 +101,8 @@ async fn enrol_photo(
 ) -> ApiResult<HttpResponse> {
     ask.state.loaded()?.require(Service::Recognition)?;
     let request = PhotoRequest::read(&ask.req, payload, &ask.state).await?;
-    let Enrolment { outcome, cached } = enrol(&ask, collection, owner, request, caching).await?;
-    Ok(changed(StatusCode::CREATED, outcome, |enrolled| EnrolledFace { enrolled, cached }))
+    let Enrolment { outcome, identity, cached } = enrol(&ask, collection, owner, request, caching).await?;
+    Ok(changed(StatusCode::CREATED, outcome, |enrolled| EnrolledFace { enrolled, identity, cached }))
 }
 
 /// `GET …/faces/{id}`.

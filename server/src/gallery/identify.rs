@@ -9,6 +9,7 @@ use super::{
     ask::Ask,
     names,
     probe::{Level, Probe, Target, probes, running_model},
+    similarity,
     verify::mismatch,
 };
 use crate::{
@@ -68,7 +69,7 @@ impl SearchOptions {
     /// # Errors
     /// None was given, and none was measured for the network.
     pub fn threshold(&self, state: &State, model: &ModelId) -> ApiResult<f32> {
-        self.min_similarity.map_or_else(|| self.level.threshold(state, model), Ok)
+        self.min_similarity.map_or_else(|| self.level.threshold(state, model), |asked| Ok(similarity::least(asked)))
     }
 }
 

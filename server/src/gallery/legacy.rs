@@ -17,6 +17,7 @@ use super::{
     names::{self, PersonKey},
     probe::{Level, Probe, Target, running_model},
     search::Metadata,
+    similarity,
     verify::{Claim, Verified, face_id, verify},
 };
 use crate::{
@@ -102,11 +103,11 @@ async fn enrolled(
 ) -> ApiResult<HttpResponse> {
     let (request, collection) = read(&ask, payload).await?;
     let owner = Owner::User(user_id(&request)?);
-    let Enrolment { outcome, cached } = enrol(&ask, &collection, owner, request, caching).await?;
+    let Enrolment { outcome, identity, cached } = enrol(&ask, &collection, owner, request, caching).await?;
     let Enrolled { face, person, .. } = outcome.value;
     let models: Vec<String> = face.models.iter().map(ToString::to_string).collect();
     let version = models.first().cloned().unwrap_or_default();
-    let data = json!({
+    let mut data = json!({
         "face_id": face.id,
         "user_id": person.map(|p| p.external_id),
         "registration_status": "success",
@@ -114,6 +115,9 @@ async fn enrolled(
         "embedding_version": version,
         "face_attributes": attributes(&face.bbox, Some(models)),
     });
+    if let Some(identity) = identity {
+        data["identity"] = json!(identity);
+    }
     Ok(builder(status, outcome.replayed).json(envelope(&ask, data, version, cached)))
 }
 
@@ -150,16 +154,17 @@ async fn verify_user(ask: Ask<Search>, caching: Caching, payload: web::Payload) 
         return Ok(web::Json(json!(envelope(&ask, data, model, false))));
     };
     let is_match = verified.is_match();
-    let Verified { model, probe, best: (face, similarity), threshold, cached, .. } = verified;
+    let Verified { model, probe, best: (face, similarity), threshold, fresh, cached, .. } = verified;
     let factors: Vec<&str> = probe.reasons.iter().map(|reason| reason.advice()).collect();
     let data = json!({
         "verification_result": if is_match { "success" } else { "no_match" },
         "is_match": is_match,
-        "confidence_score": score(similarity),
-        "similarity_score": score(similarity),
+        "confidence_score": similarity::shown(similarity, threshold),
+        "similarity_score": similarity::shown(similarity, threshold),
         "matched_face_id": is_match.then_some(face),
         "verification_level": level,
         "threshold": score(threshold),
+        "fresh": fresh,
         "false_accept_rate": score(level.far().rate()),
         "risk_assessment": { "risk_level": if is_match { "low" } else { "medium" }, "factors": factors },
     });
@@ -202,6 +207,7 @@ fn options(fields: &Fields) -> ApiResult<SearchOptions> {
 struct Found {
     probe: Probe,
     matches: Vec<Match>,
+    threshold: f32,
     model: String,
     searched: u64,
     search_time_ms: f64,
@@ -213,11 +219,11 @@ async fn find(ask: &Ask<Search>, caching: Caching, payload: web::Payload) -> Api
     let options = options(&request.fields)?;
     let collection = ask.collection(&collection).await?;
     let found = identify(ask, &collection, &options, Target::Largest, request, caching).await?;
-    let Identified { faces, model, searched, search_time, cached, .. } = found;
+    let Identified { faces, model, threshold, searched, search_time, cached } = found;
     let first = faces.into_iter().next();
     let (probe, matches) = first.ok_or_else(|| ApiError::new(Code::NoFace, "no face was found"))?;
     let search_time_ms = (search_time.as_secs_f64() * 1e5).round() / 100.0;
-    Ok(Found { probe, matches: matches?, model: model.to_string(), searched, search_time_ms, cached })
+    Ok(Found { probe, matches: matches?, threshold, model: model.to_string(), searched, search_time_ms, cached })
 }
 
 fn user_of(found: &Match) -> Option<&str> {
@@ -231,8 +237,8 @@ async fn identify_users(ask: Ask<Search>, caching: Caching, payload: web::Payloa
         json!({
             "face_id": m.face_id,
             "user_id": user_of(m),
-            "similarity_score": score(m.similarity),
-            "confidence_score": score(m.similarity),
+            "similarity_score": similarity::shown(m.similarity, found.threshold),
+            "confidence_score": similarity::shown(m.similarity, found.threshold),
             "metadata": m.metadata,
         })
     };
@@ -252,8 +258,8 @@ async fn identify_documented(ask: Ask<Search>, caching: Caching, payload: web::P
         json!({
             "user_id": user_of(m),
             "face_id": m.face_id,
-            "confidence_score": score(m.similarity),
-            "similarity_score": score(m.similarity),
+            "confidence_score": similarity::shown(m.similarity, found.threshold),
+            "similarity_score": similarity::shown(m.similarity, found.threshold),
             "user_info": m.person.as_ref().map(|p| json!({ "id": p.id, "name": p.name })),
         })
     };

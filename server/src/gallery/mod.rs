@@ -2,24 +2,28 @@
 //! about.
 
 pub mod ask;
+mod challenge;
 mod collections;
 pub mod crop;
 mod enrol;
 mod faces;
 mod identify;
+mod identity;
 mod legacy;
 pub mod names;
 mod persons;
 mod probe;
 mod search;
+pub mod similarity;
 mod verify;
 
 use actix_web::web;
 
 pub use self::{
     ask::Ask,
-    enrol::{EnrolOptions, enrol_face, person_named},
+    enrol::{Destination, EnrolOptions, enrol_face, person_named},
     identify::{SearchOptions, find_matches},
+    identity::IdentityCheck,
     legacy::configure as configure_legacy,
     probe::{Level, running_model},
     search::match_form,
@@ -65,6 +69,7 @@ pub fn configure(cfg: &mut web::ServiceConfig) {
             [web::get().to(faces::get), web::patch().to(faces::update), web::delete().to(faces::delete)],
         ))
         .service(get("/collections/{name}/faces/{id}/crop", faces::crop))
+        .service(post("/collections/{name}/challenges", challenge::create))
         .service(post("/collections/{name}/verify", search::verify_photo))
         .service(post("/collections/{name}/identify", search::identify_photo));
     legacy::configure_documented(cfg);

@@ -11,6 +11,7 @@ use super::{
     identify::{Identified, SearchOptions, identify, which},
     names::PersonKey,
     probe::{Level, Probe},
+    similarity,
     verify::{Claim, Verified, face_id, verify},
 };
 use crate::{
@@ -68,7 +69,7 @@ impl ProbeForm {
 #[derive(Debug, Serialize)]
 pub struct VerifiedForm {
     is_match: bool,
-    /// Cosine similarity to the most similar face, -1..=1.
+    /// Cosine similarity to the most similar face, -1..=1, in steps of 0.01.
     similarity: f64,
     threshold: f64,
     /// The rate of strangers that the threshold lets pass.
@@ -78,12 +79,14 @@ pub struct VerifiedForm {
     /// The most similar face of the person.
     face_id: FaceId,
     faces_compared: usize,
+    /// Whether the photo answered a challenge.
+    fresh: bool,
     probe: ProbeForm,
     metadata: Metadata,
 }
 
 /// `POST /api/v1/collections/{name}/verify`: `file` or `image`, `person`, and if wanted `face_id`, `verification_level`,
-/// `target_face`.
+/// `target_face`, `challenge`.
 pub async fn verify_photo(
     ask: Ask<Search>,
     collection: web::Path<String>,
@@ -102,16 +105,18 @@ pub async fn verify_photo(
     let none = || ApiError::new(Code::FaceNotFound, "the person has no face in this collection; enrol one first");
     let verified = verified.ok_or_else(none)?;
     let is_match = verified.is_match();
-    let Verified { person, model, probe, best: (face_id, similarity), compared, level, threshold, cached } = verified;
+    let Verified { person, model, probe, best: (face_id, similarity), compared, level, threshold, fresh, cached } =
+        verified;
     Ok(web::Json(VerifiedForm {
         is_match,
-        similarity: score(similarity),
+        similarity: similarity::shown(similarity, threshold),
         threshold: score(threshold),
         false_accept_rate: score(level.far().rate()),
         verification_level: level,
         person: MatchedPerson { id: person.id, external_id: person.external_id, name: person.name },
         face_id,
         faces_compared: compared,
+        fresh,
         probe: ProbeForm::of(probe),
         metadata: Metadata::of(&ask.info, model.to_string(), cached),
     }))
@@ -159,7 +164,7 @@ pub async fn identify_photo(
     let Identified { faces, model, threshold, searched, search_time, cached } = found;
     let face = |(probe, matches): (Probe, ApiResult<Vec<Match>>)| {
         let (matches, error) = match matches {
-            Ok(matches) => (matches.iter().map(match_form).collect(), None),
+            Ok(matches) => (matches.iter().map(|m| match_form(m, threshold)).collect(), None),
             Err(error) => (Vec::new(), Some(error.problem(None))),
         };
         FaceForm { probe: ProbeForm::of(probe), matches, error }
@@ -174,9 +179,9 @@ pub async fn identify_photo(
     }))
 }
 
-/// A match with its similarity rounded as in every answer.
-pub fn match_form(found: &Match) -> Value {
+/// A match by `threshold`, with its similarity as it is shown.
+pub fn match_form(found: &Match, threshold: f32) -> Value {
     let mut form = serde_json::to_value(found).unwrap_or_default();
-    form["similarity"] = score(found.similarity).into();
+    form["similarity"] = similarity::shown(found.similarity, threshold).into();
     form
 }

@@ -5,6 +5,7 @@ use facesocial_types::{Embedding, ModelId};
 
 use super::{
     ask::{self, Ask},
+    challenge,
     names::{self, PersonKey},
     probe::{Level, Probe, Target, probes, running_model},
 };
@@ -42,6 +43,8 @@ pub struct Verified {
     pub level: Level,
     /// The similarity that decides.
     pub threshold: f32,
+    /// Whether the photo answered a challenge.
+    pub fresh: bool,
     /// Whether the photo's face had been computed before.
     pub cached: bool,
 }
@@ -56,7 +59,8 @@ impl Verified {
 /// Compares the photo's largest face, or the one chosen, with a person's faces. `None` if the person has none.
 ///
 /// # Errors
-/// No such person or face; faces by another network alone; no usable photo; no threshold for the network.
+/// No such person or face; faces by another network alone; no usable photo; no threshold for the network; a challenge that does
+/// not hold, or a photo that answered one before.
 pub async fn verify<P: Permission>(
     by: &Ask<P>,
     collection: &Collection,
@@ -69,6 +73,7 @@ pub async fn verify<P: Permission>(
     let level = Level::of(&request.fields)?;
     let target = Target::of(&request.fields, Target::Largest)?;
     let threshold = level.threshold(state, &model)?;
+    let fresh = challenge::take(by, collection, &request.fields).await?;
     let person = ask::person(store, collection, &claim.person).await?;
     let known = known(&**store, &person, claim.face, &model).await?;
     if known.is_empty() {
@@ -85,8 +90,12 @@ pub async fn verify<P: Permission>(
         }
     }
     let Some(best) = best else { return Ok(None) };
+    // Last, so that a photo that got no answer can be sent again with another challenge.
+    if fresh {
+        challenge::see_once(by, collection, &image_hash).await?;
+    }
     state.metrics.decided(Compared::Verification, best.1 >= threshold);
-    Ok(Some(Verified { person, model, best, compared: known.len(), level, threshold, cached, probe }))
+    Ok(Some(Verified { person, model, best, compared: known.len(), level, threshold, fresh, cached, probe }))
 }
 
 /// Faces of the person by the network that runs; none if the person has no face at all.

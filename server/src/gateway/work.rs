@@ -127,7 +127,11 @@ impl<'a> Work<'a> {
                 let Some(packed) = embedding else { continue };
                 let Gallery { collection, threshold } = gallery;
                 let (matches, _) = find_matches(self.state, collection, options, *threshold, &packed.0).await?;
-                answer.add_matches(index, matches.iter().map(match_form).collect(), score(*threshold));
+                answer.add_matches(
+                    index,
+                    matches.iter().map(|m| match_form(m, *threshold)).collect(),
+                    score(*threshold),
+                );
             }
         }
         if !self.store {

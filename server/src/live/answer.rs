@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::message::Wanted;
 use crate::{
     error::ApiError,
+    gallery::similarity,
     services::face::{BoxDto, LandmarksDto, MouthNames, score},
     state::milliseconds,
 };
@@ -101,7 +102,7 @@ fn track(track: &Track, people: &HashMap<String, MatchedPerson>, wanted: &Wanted
             json!({
                 "person": people.get(&leading.person),
                 "votes": leading.votes,
-                "similarity": score(leading.similarity),
+                "similarity": similarity::in_steps(leading.similarity),
             })
         });
         entry["identity"] = json!({

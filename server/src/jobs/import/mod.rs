@@ -23,7 +23,7 @@ use crate::{
     cached::Caching,
     error::{ApiError, ApiResult, Code},
     extract::{Fields, Upload},
-    gallery::{EnrolOptions, enrol_face, person_named},
+    gallery::{Destination, EnrolOptions, IdentityCheck, enrol_face, person_named},
     state::State,
 };
 
@@ -107,14 +107,15 @@ pub async fn enrol_photo(
     bytes: Vec<u8>,
 ) -> ApiResult<Enrolled> {
     let person = person_named(person, "")?;
-    let options = EnrolOptions::of(&Fields::default())?;
+    // A job of its own looks for duplicates among all, once.
+    let options = EnrolOptions::of(&Fields::default())?.with_identity_check(IdentityCheck::Off);
     let (_, image_hash) = Upload::new(None, Ok(bytes.clone()), None).digested().await?;
     let (bytes, image_hash) = (&bytes, &image_hash);
     let enrolment = patiently(|| {
         let upload = Upload::new(None, Ok(bytes.clone()), None);
-        let (person, options) = (Some(person.clone()), options.clone());
+        let into = Destination { collection, person: Some(person.clone()), may_search: false };
         // Photos of an import are not asked for twice: caching them would only push out what is.
-        enrol_face(state, write, collection, person, (upload, image_hash.clone()), options, Caching::Refused)
+        enrol_face(state, write, into, (upload, image_hash.clone()), options.clone(), Caching::Refused)
     });
     Ok(enrolment.await?.outcome.value)
 }
