@@ -23,6 +23,9 @@ const INSTALL_DENY: &str = "cargo install --locked cargo-deny@0.20.2";
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Task {
+    /// Asks for known vulnerabilities of the dependencies (network). Not part of `ci`: what is known changes from day to day, and a
+    /// commit that passed must go on passing.
+    Audit,
     /// Times the networks against ONNX Runtime, LiteRT, PyTorch and dlib on this machine: brings them (network, Python) into
     /// target/, exports the networks, and prints a table with medians, ratios and goals.
     Bench(Box<bench::Bench>),
@@ -80,6 +83,11 @@ const DENY: Step = Step {
     ],
     env: &[],
 };
+const AUDIT: Step = Step {
+    name: "known vulnerabilities",
+    args: &["deny", "--locked", "--config", ".cargo/deny.toml", "check", "advisories"],
+    env: &[],
+};
 const DOC: Step = Step {
     name: "documentation",
     args: &["doc", "--workspace", "--no-deps", "--locked"],
@@ -98,6 +106,7 @@ const CONFIG_REFERENCE: Step = Step {
 
 fn main() -> ExitCode {
     let result = match Task::parse() {
+        Task::Audit => audit(),
         Task::Bench(options) => bench::bench(&options),
         Task::Ci { cuda } => ci(cuda),
         Task::Clients => clients::clients(),
@@ -142,6 +151,13 @@ fn run(step: &Step, more: &[(&str, OsString)]) -> anyhow::Result<()> {
         bail!("{name} failed ({status})");
     }
     Ok(())
+}
+
+fn audit() -> anyhow::Result<()> {
+    if !has_deny() {
+        bail!("cargo-deny is not installed. Install it with: {INSTALL_DENY}");
+    }
+    run(&AUDIT, &[])
 }
 
 fn has_deny() -> bool {
