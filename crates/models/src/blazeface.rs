@@ -478,8 +478,11 @@ pub fn weighted_nms(mut faces: Vec<Face>, iou: f32) -> Vec<Face> {
 
 /// The mean of faces weighted by score, with the score of the first.
 fn mean(faces: &[Face]) -> Face {
-    let total: f32 = faces.iter().map(|face| face.score).sum();
-    let mean = |value: &dyn Fn(&Face) -> f32| faces.iter().map(|face| value(face) * face.score).sum::<f32>() / total;
+    let some = faces.iter().map(|face| face.score).sum::<f32>() > 0.0;
+    // Scores that are all nothing weigh alike: divided by their sum, nothing would be a number.
+    let weight = |face: &Face| if some { face.score } else { 1.0 };
+    let total: f32 = faces.iter().map(weight).sum();
+    let mean = |value: &dyn Fn(&Face) -> f32| faces.iter().map(|face| value(face) * weight(face)).sum::<f32>() / total;
     let (x1, y1) = (mean(&|f| f.bbox.x), mean(&|f| f.bbox.y));
     let (x2, y2) = (mean(&|f| f.bbox.right()), mean(&|f| f.bbox.bottom()));
     let points = faces[0].landmarks.iter().map(|mark| {
@@ -516,6 +519,13 @@ mod tests {
         assert!((merged[0].bbox.x - 0.5).abs() < 1e-5, "{:?}", merged[0]);
         assert!((merged[0].bbox.width - 10.0).abs() < 1e-5);
         assert!((merged[0].landmarks.get(LandmarkName::Nose).unwrap().x - 5.5).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_cluster_of_scores_that_are_nothing_is_still_somewhere() {
+        let [merged] = &weighted_nms(vec![face(0.0, 0.0), face(2.0, 0.0)], 0.3)[..] else { panic!("not one face") };
+        assert_eq!((merged.score, merged.bbox.x, merged.bbox.width), (0.0, 1.0, 10.0));
+        assert_eq!(merged.landmarks.get(LandmarkName::Nose).unwrap().x, 6.0);
     }
 
     #[test]
