@@ -7,6 +7,7 @@ use facesocial_types::BBox;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+use super::Object;
 use crate::error::{ApiError, ApiResult};
 
 /// Most boxes that one photo may come with.
@@ -121,11 +122,11 @@ impl Fields {
             width: f32,
             height: f32,
         }
-        let Some(boxes) = self.json::<Vec<FaceBox>>("face_boxes")? else { return Ok(None) };
+        let Some(boxes) = self.json::<Vec<Object<FaceBox>>>("face_boxes")? else { return Ok(None) };
         if boxes.len() > MAX_BOXES {
             return Err(ApiError::invalid(format!("face_boxes has {} boxes; at most {MAX_BOXES}", boxes.len())));
         }
-        let check = |(i, b): (usize, FaceBox)| {
+        let check = |(i, Object(b)): (usize, Object<FaceBox>)| {
             let fine =
                 [b.x, b.y, b.width, b.height].iter().all(|v| v.abs() <= 1e6) && b.width >= 1.0 && b.height >= 1.0;
             let wrong = || format!("face_boxes[{i}] has no area; width and height must be at least 1 pixel");

@@ -1,6 +1,6 @@
 //! JSON bodies with images in base64, and bodies of bytes.
 
-use std::time::Duration;
+use std::{fmt, marker::PhantomData, time::Duration};
 
 use actix_web::{HttpRequest, http::header, web};
 use base64::{
@@ -9,7 +9,10 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use futures_util::StreamExt;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use crate::{
     error::{ApiError, ApiResult, Code},
@@ -125,12 +128,36 @@ fn too_large(limit: usize) -> ApiError {
     ApiError::new(Code::PayloadTooLarge, detail)
 }
 
-/// JSON as a value of the expected form.
+/// A JSON object. Structures by themselves are read from a list as well, member by member in the order of the source.
+#[derive(Debug, Clone, Default)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
+/// A JSON object of the expected form.
 ///
 /// # Errors
 /// Not JSON, not of the expected form.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
-    serde_json::from_slice(bytes).map_err(|e| {
+    serde_json::from_slice::<Object<T>>(bytes).map(|object| object.0).map_err(|e| {
         // The parser repeats values, which may be of any length and hold anything.
         let told: String = e.to_string().chars().filter(|c| !c.is_control()).take(MAX_TOLD).collect();
         ApiError::invalid(format!("the JSON body is not valid: {told}"))
@@ -147,4 +174,41 @@ async fn read(mut payload: web::Payload, limit: usize, mut memory: Reservation) 
         bytes.extend_from_slice(&chunk);
     }
     Ok((bytes, memory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Form {
+        a: Option<u8>,
+        inner: Option<Object<Inner>>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Inner {
+        b: u8,
+    }
+
+    impl PartialEq for Object<Inner> {
+        fn eq(&self, other: &Self) -> bool {
+            self.0 == other.0
+        }
+    }
+
+    #[test]
+    fn an_object_is_no_list_of_its_members() {
+        let good = parse_json::<Form>(br#" { "a": 1, "inner": { "b": 2 } } "#).unwrap();
+        assert_eq!(good, Form { a: Some(1), inner: Some(Object(Inner { b: 2 })) });
+        assert_eq!(parse_json::<Form>(b"{}").unwrap(), Form::default());
+        for wrong in
+            ["[]", "[null,null]", "[1,null]", r#"{"inner":[2]}"#, r#"{"c":1}"#, "null", "1", "\"a\"", "", "{", "{}{}"]
+        {
+            let error = parse_json::<Form>(wrong.as_bytes()).expect_err(wrong);
+            assert_eq!(error.code, Code::InvalidInput, "{wrong}");
+            assert!(error.detail.starts_with("the JSON body is not valid: "), "{wrong}: {}", error.detail);
+        }
+    }
 }

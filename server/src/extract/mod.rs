@@ -12,7 +12,7 @@ mod upload;
 pub use fields::Fields;
 pub use form::{Batch, Pair, Single};
 pub use idempotency::{Fingerprint, IdempotencyKey, builder, changed, gone, hex, write};
-pub use json::{Base64Image, parse_json, read_body, read_bytes, read_json};
+pub use json::{Base64Image, Object, parse_json, read_body, read_bytes, read_json};
 pub use page::{Listed, page_request};
 pub use photo::PhotoRequest;
 pub use request::RequestInfo;

@@ -24,7 +24,7 @@ use crate::{
     auth::{GalleryRead, GalleryWrite, Operate, Permission, Search},
     cached::Caching,
     error::{ApiError, ApiResult, Code},
-    extract::{Fields, Listed, PhotoRequest, builder, changed},
+    extract::{Fields, Listed, Object, PhotoRequest, builder, changed},
     routing::{get, post, resource},
     services::{
         face::{pixels, score},
@@ -184,7 +184,7 @@ struct SearchScope {
 /// sends one, the similarity measured for those that run decides.
 fn options(fields: &Fields) -> ApiResult<SearchOptions> {
     let mut options = SearchOptions::of(fields)?;
-    let scope: SearchScope = fields.json("search_scope")?.unwrap_or_default();
+    let Object(scope): Object<SearchScope> = fields.json("search_scope")?.unwrap_or_default();
     scope.user_groups.iter().try_for_each(|group| names::face_group(group))?;
     let in_range = |n: &usize| (1..=100).contains(n);
     if scope.max_candidates.is_some_and(|n| !in_range(&n)) {
@@ -308,7 +308,7 @@ struct FaceBody {
     face_group: Option<String>,
     metadata: Option<Value>,
     #[serde(default)]
-    privacy_settings: PrivacySettings,
+    privacy_settings: Object<PrivacySettings>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -326,7 +326,7 @@ async fn update_face(
     let id = FaceId(names::uuid("face", &face)?);
     face_group.as_deref().map(names::face_group).transpose()?;
     let metadata = metadata.map(|m| names::metadata(Some(m))).transpose()?;
-    let change = FaceChange { person: None, face_group, searchable: privacy_settings.searchable, metadata };
+    let change = FaceChange { person: None, face_group, searchable: privacy_settings.0.searchable, metadata };
     let outcome = match ask.replayed(&write).await? {
         Some(first) => first,
         None => {

@@ -19,7 +19,7 @@ use crate::{
     auth::{Analyze, Authorized},
     cached::{Caching, Packed},
     error::{ApiError, ApiResult, Code},
-    extract::{Fingerprint, IdempotencyKey, RequestInfo, Single, write},
+    extract::{Fingerprint, IdempotencyKey, Object, RequestInfo, Single, write},
     services::{
         self, antispoof, deepfake,
         detection::{self, Found, Method},
@@ -80,7 +80,7 @@ pub async fn comprehensive(
     req: HttpRequest,
     form: Single,
 ) -> ApiResult<web::Json<impl Serialize>> {
-    let plan = Plan::of(&form.fields, form.fields.json::<AnalysisConfig>("config")?)?;
+    let plan = Plan::of(&form.fields, form.fields.json::<Object<AnalysisConfig>>("config")?.map(|config| config.0))?;
     state.loaded()?.require_detector(plan.method.detector())?;
     let work = Work::begin(&state, &auth.principal, &plan, caching).await?;
     let (upload, sent) = work.take(form.file).await?;

@@ -17,7 +17,7 @@ use crate::{
     auth::{Analyze, Authorized},
     cached::Caching,
     error::{ApiError, ApiResult},
-    extract::{Batch, Fields, Fingerprint, IdempotencyKey, RequestInfo, Upload, write},
+    extract::{Batch, Fields, Fingerprint, IdempotencyKey, Object, RequestInfo, Upload, write},
     services::face::BatchEntry,
     state::{Item, State},
 };
@@ -55,9 +55,9 @@ pub async fn analyze_batch(
     req: HttpRequest,
     form: Batch<0>,
 ) -> ApiResult<web::Json<impl Serialize>> {
-    let config: BatchConfig = form.fields.json("config")?.unwrap_or_default();
+    let Object(config): Object<BatchConfig> = form.fields.json("config")?.unwrap_or_default();
     let concurrent = max_concurrent(&form.fields)?.or(config.max_concurrent).unwrap_or(DEFAULT_CONCURRENT);
-    let plan = Plan::of(&form.fields, config.analysis_config)?;
+    let plan = Plan::of(&form.fields, config.analysis_config.map(|config| config.0))?;
     state.loaded()?.require_detector(plan.method.detector())?;
     let work = Work::begin(&state, &auth.principal, &plan, caching).await?;
     let fields = form.fields.sorted().into_iter().fold(Fingerprint::of(&req), |p, (name, text)| p.part(name, text));

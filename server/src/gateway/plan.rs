@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     error::ApiResult,
-    extract::Fields,
+    extract::{Fields, Object},
     gallery::{SearchOptions, names},
     services::detection::{self, Method, service_defaults},
 };
@@ -53,7 +53,7 @@ pub struct AnalysisConfig {
 #[serde(default)]
 pub struct BatchConfig {
     /// What is wanted of each photo.
-    pub analysis_config: Option<AnalysisConfig>,
+    pub analysis_config: Option<Object<AnalysisConfig>>,
     /// Photos analysed at the same time.
     pub max_concurrent: Option<usize>,
 }

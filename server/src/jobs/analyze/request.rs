@@ -11,7 +11,7 @@ use crate::{
     auth::{Analyze, Jobs, Permission},
     cached::Caching,
     error::{ApiError, ApiResult, Code},
-    extract::Fields,
+    extract::{Fields, Object},
     gallery::Ask,
     gateway::{Plan, Work},
     jobs::{
@@ -56,11 +56,11 @@ const LEVEL: &str = "verification_level";
 pub(super) struct Request {
     kind: String,
     #[serde(default)]
-    source: Option<Where>,
+    source: Option<Object<Where>>,
     #[serde(default)]
     options: Map<String, Value>,
     #[serde(default)]
-    webhook: Option<Told>,
+    webhook: Option<Object<Told>>,
 }
 
 /// Where the images are, unless an archive came with the request.
@@ -117,8 +117,8 @@ impl Request {
             return Err(ApiError::new(Code::Forbidden, detail));
         }
         let collection = check_options(ask, &self.options).await?;
-        let webhook = self.webhook.map(|told| told.check(&ask.state)).transpose()?;
-        let (source, items, images) = source(&ask.state, self.source, archive).await?;
+        let webhook = self.webhook.map(|told| told.0.check(&ask.state)).transpose()?;
+        let (source, items, images) = source(&ask.state, self.source.map(|source| source.0), archive).await?;
         let input = Input { source, options: self.options, images, webhook: webhook.is_some() };
         Ok(NewJob {
             kind: self.kind,
