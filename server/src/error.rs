@@ -158,6 +158,8 @@ pub struct ApiError {
     pub members: Option<Box<Map<String, Value>>>,
     /// Seconds after which the same request may succeed, where that is known better than by the code alone.
     pub retry_after: Option<u32>,
+    /// The methods that the path answers, as `GET and POST`, where another one was used.
+    pub allowed: Option<&'static str>,
 }
 
 /// Answer of a handler.
@@ -190,13 +192,20 @@ pub struct Problem {
 impl ApiError {
     /// An error with its sentence.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), members: None, retry_after: None }
+        Self { code, detail: detail.into(), members: None, retry_after: None, allowed: None }
     }
 
     /// The error, with the seconds after which the same request may succeed.
     #[must_use]
     pub fn after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The error, with the methods that the path answers, as `GET and POST`.
+    #[must_use]
+    pub fn allowing(mut self, methods: &'static str) -> Self {
+        self.allowed = Some(methods);
         self
     }
 
@@ -266,6 +275,9 @@ impl ApiError {
         response.content_type("application/problem+json");
         if let Some(seconds) = self.retry_after.or(self.code.retry_after()) {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        if let Some(methods) = self.allowed {
+            response.insert_header((header::ALLOW, methods.replace(" and ", ", ")));
         }
         if self.code == Code::UpgradeRequired {
             response.insert_header((header::UPGRADE, "websocket"));

@@ -1,4 +1,4 @@
-//! Resources that refuse other methods as such: 405, not 404.
+//! Resources that refuse other methods as such: 405, not 404, with those that they answer in `Allow`.
 
 use actix_web::{FromRequest, Handler, Resource, Responder, Route, web};
 
@@ -12,7 +12,7 @@ where
     F::Output: Responder + 'static,
 {
     let resource = web::resource(path).route(web::head().to(handler.clone())).route(web::get().to(handler));
-    resource.default_service(web::to(|| async { refuse("GET") }))
+    refusing(resource, "GET and HEAD")
 }
 
 /// A path that answers POST.
@@ -22,15 +22,18 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    web::resource(path).route(web::post().to(handler)).default_service(web::to(|| async { refuse("POST") }))
+    refusing(web::resource(path).route(web::post().to(handler)), "POST")
 }
 
 /// A path that answers several methods, of which `allowed` tells: as `GET and POST`.
 pub fn resource(path: &str, allowed: &'static str, routes: impl IntoIterator<Item = Route>) -> Resource {
-    let resource = routes.into_iter().fold(web::resource(path), Resource::route);
+    refusing(routes.into_iter().fold(web::resource(path), Resource::route), allowed)
+}
+
+fn refusing(resource: Resource, allowed: &'static str) -> Resource {
     resource.default_service(web::to(move || async move { refuse(allowed) }))
 }
 
-fn refuse(allowed: &str) -> ApiResult<String> {
-    Err(ApiError::new(Code::MethodNotAllowed, format!("this path answers {allowed} alone")))
+fn refuse(allowed: &'static str) -> ApiResult<String> {
+    Err(ApiError::new(Code::MethodNotAllowed, format!("this path answers {allowed} alone")).allowing(allowed))
 }
