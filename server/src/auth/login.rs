@@ -157,6 +157,7 @@ async fn login(
         failed(&state, &info, address, user.as_ref(), "wrong name or password").await?;
         return Err(ApiError::new(Code::Unauthenticated, "the user name or the password is wrong"));
     };
+    throttle::succeeded(&state, &username, address).await;
     let write = write(Actor { kind: ActorKind::User, id: Some(user.id.0), ..anonymous(address) }, &info);
     if rehashed.is_some() {
         store.update_user(&write, user.id, UserChange { password_hash: rehashed, ..UserChange::default() }).await?;

@@ -12,22 +12,61 @@ use crate::{
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 /// An address may stand for many people: it has this many times the attempts of one account.
 const PER_ADDRESS: u64 = 6;
+/// Attempts at one account from everywhere, against those from one network. Few enough that nobody guesses a password of 12
+/// characters, many enough that it takes several networks to keep the account's owner out.
+const FROM_EVERYWHERE: u64 = 10;
+/// How long a network counts as one of the account's own after a login from there.
+const KNOWN: Duration = Duration::from_secs(30 * 86_400);
 
 /// Counts an attempt at a password or token.
+///
+/// An account is not locked: whoever tries from one network takes the attempts of that network away, and of all other networks
+/// those alone from which nobody has logged in before.
 ///
 /// # Errors
 /// [`Code::RateLimited`] if there were too many at this account or from this address. That is so for the right password,
 /// too: otherwise guessing would go on.
 pub async fn attempt(state: &State, account: Option<&str>, address: Option<IpAddr>) -> ApiResult<()> {
     let allowed = u64::from(state.auth.login_attempts);
-    if let Some(address) = address {
-        count(state, format!("attempt:address:{}", network(address)), allowed * PER_ADDRESS).await?;
+    let network = address.map(network);
+    if let Some(network) = &network {
+        count(state, format!("attempt:address:{network}"), allowed * PER_ADDRESS).await?;
     }
     if let Some(account) = account {
-        // The names of accounts do not have to stand in the cache.
-        count(state, format!("attempt:account:{}", digest(&account.to_lowercase())), allowed).await?;
+        let account = Account::of(account);
+        let from = network.as_deref().unwrap_or("unknown");
+        count(state, format!("attempt:account:{}:{from}", account.0), allowed).await?;
+        if !account.knows(state, from).await {
+            count(state, format!("attempt:account:{}", account.0), allowed * FROM_EVERYWHERE).await?;
+        }
     }
     Ok(())
+}
+
+/// Notes that the right password came from a network.
+pub async fn succeeded(state: &State, account: &str, address: Option<IpAddr>) {
+    if let Some(address) = address {
+        let field = network(address);
+        state.cache().put(&Account::of(account).networks(), &field, vec![1], KNOWN).await;
+    }
+}
+
+/// An account by the digest of its name: names do not have to stand in the cache.
+struct Account(String);
+
+impl Account {
+    fn of(name: &str) -> Self {
+        Self(digest(&name.to_lowercase()))
+    }
+
+    /// The group of the networks from which its owner has logged in.
+    fn networks(&self) -> String {
+        format!("networks:{}", self.0)
+    }
+
+    async fn knows(&self, state: &State, network: &str) -> bool {
+        state.cache().get(&self.networks(), network).await.is_some()
+    }
 }
 
 async fn count(state: &State, key: String, allowed: u64) -> ApiResult<()> {
