@@ -600,7 +600,8 @@ async fn while_the_database_is_down_nobody_gets_in() {
     let (weights, mut late) = helpers::config_with(&["yolov10n-face"], &[Service::Yolo]);
     (late.store, late.access) = (config.store, config.access);
     let late = Secured::of(weights, helpers::spawn_app(late), users);
-    while ok(get(late.app.gateway("/health")).await).await["status"] != "healthy" {
+    let told = async || get(late.app.gateway("/readyz")).await.json::<Value>().await.unwrap()["code"].clone();
+    while told().await == "NOT_READY" {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     problem(get(late.app.gateway("/readyz")).await, 503, "STORE_UNAVAILABLE").await;

@@ -1,5 +1,5 @@
-//! Before every request but the probes: who asks, and whether too often. Whether the one may ask for it is for the
-//! handler's type to say.
+//! Before every request but the probes: who asks, and whether too often. Whoever is nobody gets no further than to the paths
+//! that are for everybody. Whether somebody may ask for it is for the handler's type to say.
 
 use std::net::IpAddr;
 
@@ -22,6 +22,21 @@ use crate::{
     pool,
     state::State,
 };
+
+/// Paths that answer whoever asks: how to log in, what there is to be asked, the console. The connection of live video is
+/// among them because a page can show its token only in the first message, before which nothing is taken.
+const FOR_EVERYBODY: [&str; 8] = [
+    "/docs",
+    "/openapi.json",
+    "/console",
+    "/api/v1/auth/status",
+    "/api/v1/auth/setup",
+    "/api/v1/auth/login",
+    "/api/v1/auth/refresh",
+    "/api/v1/live",
+];
+/// Below it lie the console's own files.
+const CONSOLE: &str = "/console/";
 
 /// The middleware.
 ///
@@ -50,10 +65,14 @@ pub async fn check(
     };
     match enter(&req, &state, &limiter).await {
         Ok(Entered { identity, left, who }) => {
+            let refused = identity.principal.as_ref().err().filter(|_| !is_for_everybody(req.path())).cloned();
             req.extensions_mut().insert(identity);
-            let mut answer = match pool::on_behalf_of(&who, next.call(req)).await {
-                Ok(answer) => answer.map_into_boxed_body(),
-                Err(error) => return Err(error),
+            let mut answer = match refused {
+                Some(error) => req.error_response(error),
+                None => match pool::on_behalf_of(&who, next.call(req)).await {
+                    Ok(answer) => answer.map_into_boxed_body(),
+                    Err(error) => return Err(error),
+                },
             };
             if let Some(left) = left {
                 left.tell(answer.headers_mut());
@@ -68,6 +87,10 @@ pub async fn check(
             Ok(answer)
         }
     }
+}
+
+fn is_for_everybody(path: &str) -> bool {
+    FOR_EVERYBODY.contains(&path) || path.starts_with(CONSOLE)
 }
 
 fn shows_scrape_token(req: &ServiceRequest) -> bool {
