@@ -1,6 +1,6 @@
 //! Jobs of analyses over HTTP: archives, folders, addresses; their results, their webhooks, and what is refused.
 
-mod elsewhere;
+pub mod elsewhere;
 mod refused;
 mod webhooks;
 

@@ -17,5 +17,6 @@ mod models;
 mod openapi;
 mod operation;
 mod programs;
+mod security;
 mod services;
 mod tls;
