@@ -2,6 +2,7 @@
 
 mod bench;
 mod clients;
+mod conformance;
 mod console;
 mod cuda;
 mod release;
@@ -38,6 +39,9 @@ enum Task {
     /// Generates clients in Python and TypeScript from the API's document (network, Python, Node.js) and tests them and the
     /// examples of the documentation. Not part of `ci`, which tests what is there already.
     Clients,
+    /// Holds the server against its API's document with schemathesis (network, Python), on SQLite and, where
+    /// FACESOCIAL_TEST_PG_BIN names its programs, on Postgres. Not part of `ci`: it takes a quarter of an hour.
+    Conformance(conformance::Conformance),
     /// Writes docs/configuration.md from the definitions of the command line.
     ConfigReference,
     /// Builds the web console (network, Node.js), checks its types and tests it in Chromium, where one is found. Not part of
@@ -110,6 +114,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::bench(&options),
         Task::Ci { cuda } => ci(cuda),
         Task::Clients => clients::clients(),
+        Task::Conformance(options) => conformance::conformance(&options),
         Task::ConfigReference => run(&CONFIG_REFERENCE, &[]),
         Task::Console => console::console(),
         Task::Cuda => cuda::cuda(),
