@@ -4,6 +4,7 @@ mod account;
 mod audit;
 mod authorized;
 pub(crate) mod credentials;
+mod hs256;
 mod internal;
 mod keys;
 mod login;
