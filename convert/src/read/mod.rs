@@ -12,6 +12,7 @@ use crate::{
 };
 
 pub mod onnx;
+mod pickle;
 pub mod safetensors;
 pub mod tfjs;
 pub mod tflite;

@@ -2,6 +2,7 @@
 //!
 //! Accessors are generated from the schema and check every offset, so a damaged file is an error and not a panic.
 
+use bytes::Bytes;
 use planus::ReadAsRoot;
 
 use super::tflite_schema::tflite::{ModelRef, TensorRef};
@@ -13,13 +14,14 @@ use crate::{
 /// Marks a flatbuffer as a TensorFlow Lite model, at byte 4.
 const IDENTIFIER: &[u8] = b"TFL3";
 
-/// Reads the constants of a model: the tensors with a buffer that is not empty, in file order.
+/// Reads the constants of a model: the tensors with a buffer that is not empty, in file order. Their data are parts of `bytes`,
+/// so that tensors which share a buffer take no more memory than one.
 ///
 /// Constants of type f16 keep that type; the `DEQUANTIZE` operators behind them are not looked at.
 ///
 /// # Errors
 /// [`ConvertError::Format`] for damage, sparse or quantised tensors, and buffers outside of the flatbuffer.
-pub fn read(bytes: &[u8]) -> Result<Vec<SourceTensor>> {
+pub fn read(bytes: &Bytes) -> Result<Vec<SourceTensor>> {
     if bytes.get(4..8) != Some(IDENTIFIER) {
         return Err(format("the file identifier TFL3 is missing"));
     }
@@ -38,7 +40,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<SourceTensor>> {
                 return Err(format(format!("{name} lies outside of the flatbuffer (a model beyond 2 GiB)")));
             }
             match buffer.data().map_err(damaged)? {
-                Some(data) if !data.is_empty() => found.push(constant(name, &tensor, data)?),
+                Some(data) if !data.is_empty() => found.push(constant(name, &tensor, bytes.slice_ref(data))?),
                 _ => {}
             }
         }
@@ -46,7 +48,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<SourceTensor>> {
     Ok(found)
 }
 
-fn constant(name: &str, tensor: &TensorRef<'_>, data: &[u8]) -> Result<SourceTensor> {
+fn constant(name: &str, tensor: &TensorRef<'_>, data: Bytes) -> Result<SourceTensor> {
     let mut shape = Vec::new();
     for axis in tensor.shape().map_err(damaged)?.into_iter().flatten() {
         shape.push(usize::try_from(axis).map_err(|_| format(format!("{name} has an axis of length {axis}")))?);
@@ -64,7 +66,7 @@ fn constant(name: &str, tensor: &TensorRef<'_>, data: &[u8]) -> Result<SourceTen
     if expected != Some(data.len()) && !matches!(dtype, Dtype::Other("string", _)) {
         return Err(format(format!("{name} of shape {shape:?} and type {dtype} has {} bytes", data.len())));
     }
-    Ok(SourceTensor { name: name.to_owned(), shape, dtype, data: bytes::Bytes::copy_from_slice(data) })
+    Ok(SourceTensor { name: name.to_owned(), shape, dtype, data })
 }
 
 /// `TensorType` of the schema.
@@ -98,7 +100,7 @@ mod tests {
     use crate::read::tflite_schema::tflite as fb;
 
     /// A model of two constants (f32 and f16), one int32 shape and one activation.
-    fn model() -> Vec<u8> {
+    fn model() -> Bytes {
         let tensor = |name: &str, shape: &[i32], type_: i8, buffer: u32| fb::Tensor {
             shape: Some(shape.to_vec()),
             type_,
@@ -127,7 +129,7 @@ mod tests {
         // planus puts an identifier before the root offset; the format wants it behind.
         let bytes = planus::Builder::new().finish(model, None).to_vec();
         let (root, rest) = bytes.split_first_chunk().unwrap();
-        [&(u32::from_le_bytes(*root) + 4).to_le_bytes(), IDENTIFIER, rest].concat()
+        [&(u32::from_le_bytes(*root) + 4).to_le_bytes(), IDENTIFIER, rest].concat().into()
     }
 
     #[test]
@@ -143,12 +145,18 @@ mod tests {
     }
 
     #[test]
+    fn data_are_not_copied() {
+        let bytes = model();
+        assert!(read(&bytes).unwrap().iter().all(|t| bytes.as_ptr_range().contains(&t.data.as_ptr())));
+    }
+
+    #[test]
     fn every_truncation_is_an_error_or_gives_the_same_tensors() {
         let whole = model();
         let expected = read(&whole).unwrap();
         let mut errors = 0;
         for len in 0..whole.len() {
-            match read(&whole[..len]) {
+            match read(&whole.slice(..len)) {
                 Ok(tensors) => assert_eq!(tensors, expected, "cut at {len}"),
                 Err(ConvertError::Format { .. }) => errors += 1,
                 Err(other) => panic!("cut at {len}: {other}"),
@@ -161,10 +169,10 @@ mod tests {
     fn any_flipped_byte_is_survived() {
         let whole = model();
         for at in 0..whole.len() {
-            let mut bytes = whole.clone();
+            let mut bytes = whole.to_vec();
             bytes[at] ^= 0xff;
             // Only that it returns matters: a flipped weight is still a weight.
-            let _ = read(&bytes);
+            let _ = read(&bytes.into());
         }
     }
 }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use candle::pickle::{Object, Stack};
 use zip::ZipArchive;
 
+use super::pickle;
 use crate::{
     error::{ConvertError, Result},
     source::{Dtype, SourceTensor},
@@ -114,62 +115,11 @@ fn read_zip(bytes: &[u8]) -> Result<Vec<SourceTensor>> {
 
 /// Parses one pickle and moves `rest` behind it.
 fn next_pickle(rest: &mut &[u8]) -> Result<Object> {
-    let (pickle, after) = rest.split_at(pickle_len(rest)?);
+    let (pickle, after) = rest.split_at(pickle::length(rest).map_err(format)?);
     let mut stack = Stack::empty();
     stack.read_loop(&mut &*pickle).map_err(|e| format(e.to_string()))?;
     *rest = after;
     stack.finalize().map_err(|e| format(e.to_string()))
-}
-
-/// Length of the pickle at the start of `bytes`.
-///
-/// Walks the opcodes before candle's machine sees them, because that machine trusts the lengths in a pickle: an
-/// integer longer than 8 bytes overflows its shift, and a string's length is allocated before it is read.
-fn pickle_len(bytes: &[u8]) -> Result<usize> {
-    let cut = || format("it ends inside of a pickle");
-    let mut at = 0;
-    loop {
-        let opcode = *bytes.get(at).ok_or_else(cut)?;
-        let rest = &bytes[at + 1..];
-        let argument = match opcode {
-            b'.' => return Ok(at + 1),
-            0x80 | b'q' | b'h' | b'K' => 1,
-            b'M' => 2,
-            b'J' | b'r' | b'j' => 4,
-            b'G' => 8,
-            0x8a => match usize::from(*rest.first().ok_or_else(cut)?) {
-                n @ 0..=8 => 1 + n,
-                n => return Err(format(format!("an integer of {n} bytes"))),
-            },
-            b'X' => 4 + u32::from_le_bytes(*rest.first_chunk().ok_or_else(cut)?) as usize,
-            // Two lines: module and name.
-            b'c' => {
-                let mut ends = rest.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i + 1);
-                ends.nth(1).ok_or_else(cut)?
-            }
-            b'('
-            | b')'
-            | b'N'
-            | b']'
-            | b'}'
-            | b'R'
-            | b'Q'
-            | b't'
-            | b's'
-            | b'u'
-            | b'd'
-            | b'b'
-            | b'a'
-            | b'e'
-            | 0x81
-            | 0x85..=0x89 => 0,
-            other => return Err(format(format!("pickle opcode {other:#04x} is not part of a state dict"))),
-        };
-        if argument > rest.len() {
-            return Err(cut());
-        }
-        at += 1 + argument;
-    }
 }
 
 /// A tensor as the pickle describes it: a strided view of a storage.
