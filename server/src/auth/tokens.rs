@@ -134,7 +134,7 @@ impl Tokens {
         }
         let service = jsonwebtoken::decode::<ServiceClaims>(token, &self.checking, &self.service);
         match service.map(|data| data.claims) {
-            Ok(claims) if claims.exp - claims.iat <= MAX_SERVICE_TTL => Ok(Claims::Service(claims)),
+            Ok(claims) if claims.exp.saturating_sub(claims.iat) <= MAX_SERVICE_TTL => Ok(Claims::Service(claims)),
             // One sentence for all, but for the one that a client can do something about.
             _ if access.is_err_and(|e| *e.kind() == jsonwebtoken::errors::ErrorKind::ExpiredSignature) => {
                 let detail = "the access token has expired; get a new one with the refresh token";
@@ -313,6 +313,9 @@ mod tests {
             Algorithm::HS256,
             SECRET,
         ));
+        // So long ago that the difference is no number any more.
+        let ago = json!({ "aud": SERVICE_AUDIENCE, "sub": "gateway", "iat": i64::MIN, "exp": now + 60 });
+        assert_refused(&forged(ago, Algorithm::HS256, SECRET));
     }
 
     #[test]
