@@ -9,7 +9,8 @@ use std::{
 
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer,
-    dev::ServerHandle,
+    body::MessageBody,
+    dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse},
     http::header,
     middleware::{Condition, from_fn},
     web,
@@ -290,19 +291,7 @@ fn server(
     let limiter = web::Data::new(Limiter::new(&config.access));
     let origins = config.access.cors_origins.clone();
     let audience = config.distributed.audience;
-    let app = move || {
-        let state = state.clone();
-        App::new()
-            .app_data(state.clone())
-            .app_data(limiter.clone())
-            .app_data(role)
-            // The last one sees a request first.
-            .wrap(from_fn(access::check))
-            .wrap(Condition::new(!origins.is_empty(), cors::allow(&origins)))
-            .wrap(from_fn(envelope))
-            .configure(|cfg| routes(role, &state.services, audience, cfg))
-            .default_service(web::to(not_found))
-    };
+    let app = move || app(role, state.clone(), limiter.clone(), &origins, audience);
     let server = HttpServer::new(app)
         .workers(WORKERS)
         .disable_signals()
@@ -314,6 +303,34 @@ fn server(
         None => server.listen(listener)?,
     };
     Ok(server.run())
+}
+
+/// All that stands behind the HTTP parser of the listener for `role`. `limiter` is one for all listeners.
+pub fn app(
+    role: Role,
+    state: web::Data<State>,
+    limiter: web::Data<Limiter>,
+    origins: &[String],
+    audience: Audience,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody + use<>>,
+        Error = actix_web::Error,
+        InitError = (),
+    > + use<>,
+> {
+    App::new()
+        .app_data(state.clone())
+        .app_data(limiter)
+        .app_data(role)
+        // The last one sees a request first.
+        .wrap(from_fn(access::check))
+        .wrap(Condition::new(!origins.is_empty(), cors::allow(origins)))
+        .wrap(from_fn(envelope))
+        .configure(|cfg| routes(role, &state.services, audience, cfg))
+        .default_service(web::to(not_found))
 }
 
 /// Binds the address on which the figures are open.

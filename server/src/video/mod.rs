@@ -4,7 +4,7 @@
 //! reads them all, and what a damaged file does to it stays in its own process. It is started without a shell, gets the
 //! file as an absolute path, opens nothing but files, and writes frames into a pipe that is read within limits.
 
-mod ppm;
+pub mod ppm;
 
 use std::{
     ffi::{OsStr, OsString},
