@@ -127,6 +127,7 @@ impl Application {
     /// system refuses a listener.
     pub async fn run_until_stopped(self) -> anyhow::Result<()> {
         let Self { config, listeners, addresses, metrics, certificate, state, stop } = self;
+        state.runtimes.note();
         let mut servers = listeners
             .into_iter()
             .map(|(role, listener)| server(role, listener, &config, certificate.as_ref(), state.clone()))
@@ -291,7 +292,11 @@ fn server(
     let limiter = web::Data::new(Limiter::new(&config.access));
     let origins = config.access.cors_origins.clone();
     let audience = config.distributed.audience;
-    let app = move || app(role, state.clone(), limiter.clone(), &origins, audience);
+    let app = move || {
+        // The thread that makes the app answers with it, in a runtime of its own.
+        state.runtimes.note();
+        app(role, state.clone(), limiter.clone(), &origins, audience)
+    };
     let server = HttpServer::new(app)
         .workers(WORKERS)
         .disable_signals()

@@ -25,7 +25,7 @@ use crate::{
     extract::Upload,
     jobs::JobQueue,
     live::Places,
-    metrics::{Metrics, access::ScrapeToken, process::CpuShare, size::LastSize},
+    metrics::{Metrics, access::ScrapeToken, process::CpuShare, size::LastSize, tasks::Runtimes},
     pool::{ComputePool, LineStatus},
     usage::Usage,
 };
@@ -173,6 +173,8 @@ pub struct State {
     pub size: LastSize,
     /// The processor's share that the process takes.
     pub cpu: CpuShare,
+    /// Where tasks of this server run.
+    pub runtimes: Runtimes,
     /// What opens the figures beside the permission for it.
     pub scrape_token: Option<ScrapeToken>,
     /// Whether each request is one line of the log.
@@ -213,6 +215,7 @@ impl State {
             metrics: Arc::default(),
             size: LastSize::default(),
             cpu: CpuShare::default(),
+            runtimes: Runtimes::default(),
             scrape_token: config.observe.metrics_token.as_ref().map(ScrapeToken::new),
             access_log: config.observe.access_log,
             require_challenge: config.access.require_challenge,

@@ -184,6 +184,8 @@ families! {
         "Addresses that the process has reserved.";
     PROCESS_THREADS = Gauge "process_threads" []
         "Threads of the process.";
+    PROCESS_TASKS = Gauge "process_tasks" []
+        "Tasks of the server that run or wait: open connections, what requests do, and what goes on in the background.";
     PROCESS_FDS = Gauge "process_open_fds" []
         "Open files and connections of the process.";
     PROCESS_FDS_LIMIT = Gauge "process_max_fds" []

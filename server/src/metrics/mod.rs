@@ -17,5 +17,6 @@ mod read;
 mod readings;
 mod scope;
 pub mod size;
+pub mod tasks;
 
 pub use self::counted::{Answered, Compared, Metrics, OneMore};

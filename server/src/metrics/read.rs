@@ -90,6 +90,7 @@ fn server(readings: &mut Readings, state: &State) {
     readings.set(&f::BUILD_INFO, &[VERSION], 1.0);
     let start = SystemTime::now().checked_sub(state.started.elapsed());
     let start = start.and_then(|start| start.duration_since(UNIX_EPOCH).ok());
+    readings.set(&f::PROCESS_TASKS, &[], state.runtimes.tasks() as f64);
     readings.set_known(&f::PROCESS_START, &[], start.map(|start| (start.as_secs_f64() * 1e3).round() / 1e3));
 }
 
