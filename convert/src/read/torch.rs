@@ -390,4 +390,14 @@ mod tests {
         let error = state_dict(next_pickle(&mut pickle.as_slice()).unwrap()).err().unwrap();
         assert!(error.to_string().contains("w is not a plain tensor"), "{error}");
     }
+
+    #[test]
+    fn a_pickle_that_would_fill_the_memory_or_the_stack_is_refused() {
+        let doubling = [b"N".as_slice(), &b"q\x00h\x00\x86".repeat(60), b"."].concat();
+        let deep = [b"N".as_slice(), &[0x85].repeat(2_000_000), b"."].concat();
+        for object in [doubling, deep] {
+            let file = [LEGACY_MAGIC, b"\x80\x02M\xe9\x03.", &object].concat();
+            assert!(matches!(read(&file.into()), Err(ConvertError::Format { .. })));
+        }
+    }
 }
