@@ -5,6 +5,7 @@ mod clients;
 mod conformance;
 mod console;
 mod cuda;
+mod fuzz;
 mod release;
 
 use std::{
@@ -35,6 +36,10 @@ enum Task {
         /// Whether the feature `cuda` compiles, too, as `cargo xtask cuda` does; says aloud if NVIDIA's compiler cannot be had.
         #[arg(long)]
         cuda: bool,
+        /// Whether every fuzz target holds for a few seconds, too, as `cargo xtask fuzz` runs them; says aloud if cargo-fuzz is
+        /// not installed.
+        #[arg(long)]
+        fuzz: bool,
     },
     /// Generates clients in Python and TypeScript from the API's document (network, Python, Node.js) and tests them and the
     /// examples of the documentation. Not part of `ci`, which tests what is there already.
@@ -50,6 +55,9 @@ enum Task {
     /// Whether the feature `cuda` compiles: brings NVIDIA's compiler (network, Python) into target/ and lints with it. Takes
     /// minutes: candle brings many kernels.
     Cuda,
+    /// Builds the fuzz targets of tests/fuzz, runs each for a while and says what it found; fails if one crashed. Needs
+    /// cargo-fuzz and a C++ compiler.
+    Fuzz(fuzz::Fuzz),
     /// Builds the program that is given away, with its digest and the list of its parts (needs cargo-cyclonedx), into
     /// target/dist; with --check twice, in two folders, to see that the same sources give the same bytes.
     Release(release::Release),
@@ -112,12 +120,13 @@ fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Audit => audit(),
         Task::Bench(options) => bench::bench(&options),
-        Task::Ci { cuda } => ci(cuda),
+        Task::Ci { cuda, fuzz } => ci(cuda, fuzz),
         Task::Clients => clients::clients(),
         Task::Conformance(options) => conformance::conformance(&options),
         Task::ConfigReference => run(&CONFIG_REFERENCE, &[]),
         Task::Console => console::console(),
         Task::Cuda => cuda::cuda(),
+        Task::Fuzz(options) => fuzz::fuzz(&options),
         Task::Release(options) => release::release(&options),
         Task::Weights => run(&WEIGHTS, &[]),
     };
@@ -130,7 +139,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn ci(with_cuda: bool) -> anyhow::Result<()> {
+fn ci(with_cuda: bool, with_fuzz: bool) -> anyhow::Result<()> {
     run(&FORMAT, &[])?;
     run(&LINTS, &[])?;
     if has_deny() {
@@ -141,6 +150,9 @@ fn ci(with_cuda: bool) -> anyhow::Result<()> {
     run(&DOC, &[])?;
     if with_cuda {
         cuda::cuda_if_possible()?;
+    }
+    if with_fuzz {
+        fuzz::fuzz_if_possible()?;
     }
     run(&TEST, &[])
 }
