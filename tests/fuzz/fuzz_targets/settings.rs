@@ -1,0 +1,4 @@
+//! The target `settings`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| facesocial_fuzz_targets::run("settings", bytes));
