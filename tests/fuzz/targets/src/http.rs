@@ -197,7 +197,7 @@ impl Server {
     /// Counts a run, and does now and then what runs beside a server.
     fn note(&self) {
         self.runs.set(self.runs.get() + 1);
-        if self.runs.get() % AGAIN == 0 {
+        if self.runs.get().is_multiple_of(AGAIN) {
             self.runtime.block_on(usage::flush(&self.state));
             let crew = TestRequest::post()
                 .uri("/api/v1/collections")

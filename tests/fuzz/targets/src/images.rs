@@ -43,7 +43,8 @@ pub fn crop(bytes: &[u8]) {
             // Where they do not meet, nothing is said of the place. Sums of floats are off by their last bit.
             let (right, bottom) = (image.width() as f32 + 1e-3, image.height() as f32 + 1e-3);
             let inside = clipped.x >= 0.0 && clipped.y >= 0.0 && clipped.right() <= right && clipped.bottom() <= bottom;
-            assert!(inside || !(clipped.area() > 0.0), "{clipped:?}");
+            let meets = clipped.area() > 0.0;
+            assert!(inside || !meets, "{clipped:?}");
         }
         1 => {
             use LandmarkName::{LeftEye, MouthCenter, MouthLeft, MouthRight, Nose, RightEye};
