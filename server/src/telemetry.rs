@@ -10,6 +10,10 @@ use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::Subscribe
 /// Target of the lines that tell of requests, one each.
 pub const ACCESS: &str = "facesocial::access";
 
+/// What is not logged unless it is asked for: the framework calls it an error of the server's if a request cannot be read, so
+/// that anybody could fill the log with them. The one who sent it is answered 400.
+const QUIET: &str = "actix_http::h1::dispatcher=off";
+
 /// Form of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
@@ -41,7 +45,7 @@ pub fn init(format: LogFormat, default: &str) -> anyhow::Result<Telemetry> {
     let filter = match given {
         Some((name, value)) => EnvFilter::try_new(&value)
             .map_err(|e| anyhow::anyhow!("{name} is \"{value}\", which is no log filter: {e}"))?,
-        None => EnvFilter::new(default),
+        None => EnvFilter::new(format!("{default},{QUIET}")),
     };
     // Colours are for people at a terminal, not for files.
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());

@@ -199,7 +199,7 @@ def main() -> None:
             for caller in options.callers.split(","):
                 found = held(server, caller, environments[caller], options.out, options.more, options.seed, options.scale)
                 summary["callers"][caller] = found
-                line = "{operations} operations, {cases} cases, {checks} checks, {failures} failures, {errors} errors, {seconds} s"
+                line = "{operations} operations, {cases} cases, {checks} checks, {failures} failures, {seconds} s"
                 print(f"{store}, {caller}: " + line.format(**found), flush=True)
         finally:
             bad = server.stop()

@@ -116,3 +116,27 @@ async fn a_line_of_the_log_is_written_by_the_server_alone() {
         assert!(id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')), "{id}");
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_fills_the_log_with_errors_of_their_own() {
+    use super::process::Server;
+
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::logging(folder.path(), &["--auth=off"], None).await;
+    let address = server.url.trim_start_matches("http://").parse().unwrap();
+    for bytes in [
+        "HELO x\r\n\r\n",
+        "GET / HTTP/1.1\r\nX-A : b\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+    ] {
+        assert_eq!(exchange(address, bytes.as_bytes()).await.statuses, [400]);
+    }
+    let chunks = "POST /api/v1/users HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n";
+    exchange(address, chunks.as_bytes()).await;
+    exchange(address, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+    let log = server.log();
+    assert!(log.iter().any(|line| line["fields"]["route"] == "/healthz"), "requests are logged");
+    let errors: Vec<_> = log.iter().filter(|line| line["level"] == "ERROR").collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}

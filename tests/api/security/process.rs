@@ -36,8 +36,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one with all networks; it logs everything as JSON. `more`: further arguments.
+    /// Starts one with all networks; it logs as JSON, and everything. `more`: further arguments.
     pub async fn start(folder: &Path, more: &[&str]) -> Self {
+        Self::logging(folder, more, Some("trace,hyper=debug,mio=info,polling=info,rustls=debug")).await
+    }
+
+    /// The same, logging by this filter; by the server's own if `None`.
+    pub async fn logging(folder: &Path, more: &[&str], filter: Option<&str>) -> Self {
         let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights");
         let data = folder.join("data");
         let mut arguments = vec!["facesocial", "serve", "--log-format=json", "--gateway-port=0"];
@@ -58,7 +63,10 @@ impl Server {
             command.env_remove(name);
         }
         command.env_remove("DATABASE_URL").env_remove("REDIS_URL");
-        command.env("FACESOCIAL_LOG", "trace,hyper=debug,mio=info,polling=info,rustls=debug");
+        command.env_remove("RUST_LOG");
+        if let Some(filter) = filter {
+            command.env("FACESOCIAL_LOG", filter);
+        }
         let open = |name: &str| File::create(folder.join(name)).unwrap();
         command
             .env(ARGUMENTS, arguments.join("\n"))

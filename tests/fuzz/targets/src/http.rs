@@ -109,6 +109,7 @@ fn config(folder: &Path, auth: bool) -> Config {
         live: LiveConfig::default(),
         distributed: DistributedConfig::default(),
         observe: ObserveConfig::default(),
+        tls: None,
         shutdown_timeout: PATIENCE,
     }
 }
