@@ -47,6 +47,8 @@ const WORKERS: usize = 1;
 const CACHE_BYTES: usize = 64 << 20;
 /// Time between attempts to reach the database.
 const RETRY: Duration = Duration::from_secs(2);
+/// Least time for closing the database, however long requests took to finish.
+const CLOSING: Duration = Duration::from_secs(2);
 /// Where the secret for tokens is kept unless one is given.
 const JWT_SECRET: &str = "secret.jwt";
 
@@ -173,16 +175,22 @@ impl Application {
             }
         };
         state.set_stopping();
+        let until = tokio::time::Instant::now() + config.shutdown_timeout;
         // The servers must be driven while they drain.
         let stopping = join_all(handles.iter().map(|handle| handle.stop(outcome.is_ok())));
         let (_, ended) = futures_util::future::join(stopping, running).await;
-        if let Some(upkeep) = upkeep {
-            upkeep.stop().await;
-        }
-        if let Ok(store) = state.store() {
-            usage::flush(&state).await;
-            recorder::flush(&state).await;
-            store.close().await;
+        let closing = async {
+            if let Some(upkeep) = upkeep {
+                upkeep.stop().await;
+            }
+            if let Ok(store) = state.store() {
+                usage::flush(&state).await;
+                recorder::flush(&state).await;
+                store.close().await;
+            }
+        };
+        if tokio::time::timeout_at(until.max(tokio::time::Instant::now() + CLOSING), closing).await.is_err() {
+            tracing::warn!("the database does not answer; statistics of the last minute are not written");
         }
         ended?;
         outcome

@@ -1,5 +1,5 @@
-//! The server as a process: killed in the middle of a load, it or the database or the cache under it; and its memory under
-//! what the worst clients send.
+//! The server as a process: killed in the middle of a load, it or the database or the cache under it; its end; and its memory
+//! under what the worst clients send.
 #![cfg(unix)]
 
 mod crash;

@@ -43,6 +43,8 @@ pub struct Places {
     pub redis_url: Option<String>,
     /// Hosts that jobs may tell.
     pub webhook_hosts: Option<String>,
+    /// Seconds to end in.
+    pub shutdown_timeout: Option<u32>,
 }
 
 impl Server {
@@ -66,7 +68,8 @@ impl Server {
             places.folder.to_str().unwrap(),
         ];
         let told = places.webhook_hosts.as_ref().map(|hosts| format!("--webhook-hosts={hosts}"));
-        let arguments: Vec<&str> = arguments.into_iter().chain(told.as_deref()).collect();
+        let end = places.shutdown_timeout.map(|seconds| format!("--shutdown-timeout={seconds}"));
+        let arguments: Vec<&str> = arguments.into_iter().chain(told.as_deref()).chain(end.as_deref()).collect();
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", "server::serves_until_killed", "--ignored", "--nocapture"]);
         // Likewise what that person has set.

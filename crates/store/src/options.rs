@@ -1,8 +1,11 @@
 //! How a store is opened.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{encryption::EncryptionKey, error::Result, postgres::PostgresStore, sqlite::SqliteStore, traits::Store};
+
+/// How long a request waits for a Postgres, unless told.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -17,6 +20,9 @@ pub struct StoreOptions {
     pub ef_search: u32,
     /// Seals embeddings and images in the embedded store.
     pub encryption: Option<EncryptionKey>,
+    /// Postgres: how long a request waits for all that it asks, the wait for a connection included. A machine that is gone without
+    /// a word would else be waited for without end: nothing tells that no answer comes.
+    pub answer_within: Duration,
     /// Whether to bring the schema up to date; otherwise an older one is refused.
     pub migrate: bool,
 }
@@ -24,7 +30,15 @@ pub struct StoreOptions {
 impl StoreOptions {
     /// The embedded store in `folder`.
     pub fn embedded(folder: impl Into<PathBuf>) -> Self {
-        Self { url: None, folder: folder.into(), max_connections: 8, ef_search: 100, encryption: None, migrate: true }
+        Self {
+            url: None,
+            folder: folder.into(),
+            max_connections: 8,
+            ef_search: 100,
+            encryption: None,
+            answer_within: ANSWER,
+            migrate: true,
+        }
     }
 
     /// A Postgres.
@@ -42,6 +56,7 @@ impl fmt::Debug for StoreOptions {
             .field("max_connections", &self.max_connections)
             .field("ef_search", &self.ef_search)
             .field("encryption", &self.encryption)
+            .field("answer_within", &self.answer_within)
             .field("migrate", &self.migrate)
             .finish()
     }

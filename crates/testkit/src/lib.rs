@@ -14,7 +14,11 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 #[cfg(unix)]
-pub use self::{postgres::Postgres, process::not_run, redis::Redis};
+pub use self::{
+    postgres::Postgres,
+    process::{free_port, not_run},
+    redis::Redis,
+};
 
 /// How far an implementation may stray from its reference: `|got - want| <= abs + rel * |want|`.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -48,6 +48,14 @@ impl Postgres {
     /// # Panics
     /// The folder is named, but no server comes up.
     pub fn start() -> Option<Self> {
+        Self::start_in(&env::temp_dir())
+    }
+
+    /// [`Self::start`] with its data in a new folder within `place`, such as a disk of its own.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_in(place: &Path) -> Option<Self> {
         let Some(bin) = env::var_os(BIN).filter(|v| !v.is_empty()) else {
             not_run(
                 "a test with Postgres",
@@ -58,7 +66,7 @@ impl Postgres {
             return None;
         };
         let bin = fs::canonicalize(&bin).unwrap_or_else(|e| panic!("{BIN} {}: {e}", Path::new(&bin).display()));
-        let folder = tempfile::Builder::new().prefix("facesocial-pg-").tempdir().expect("a temporary folder");
+        let folder = tempfile::Builder::new().prefix("facesocial-pg-").tempdir_in(place).expect("a temporary folder");
         let owner = fs::metadata(folder.path()).expect("the new folder").uid();
         let user = (owner == 0).then_some(NOBODY);
         if user.is_some() {
@@ -147,6 +155,23 @@ impl Postgres {
         assert!(wait_until(|| !pids.iter().any(|&pid| process::runs(pid))), "killed, but not gone");
     }
 
+    /// Stops all its processes where they stand: the system still accepts connections for it, but nobody answers.
+    pub fn pause(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        self.signal_all("CONT");
+    }
+
+    fn signal_all(&self, name: &str) {
+        let server = self.server.as_ref().expect("the server runs").id();
+        let mut pids = process::children(server);
+        pids.insert(0, server);
+        process::signal(name, &pids);
+    }
+
     /// Stops the server in order; connections are cut.
     pub fn stop(&mut self) {
         self.end("INT");
@@ -222,6 +247,10 @@ impl Postgres {
     fn end(&mut self, signal: &str) {
         let Some(mut server) = self.server.take() else { return };
         process::signal(signal, &[server.id()]);
+        // One that is paused hears it only then.
+        let mut pids = process::children(server.id());
+        pids.insert(0, server.id());
+        process::signal("CONT", &pids);
         server.wait().expect("the server was started here");
         Watchdog::note(self.folder.path(), None);
     }

@@ -28,7 +28,7 @@ pub(crate) fn random() -> u64 {
 
 /// A port of 127.0.0.1 that nobody listens on, below those that the system gives to clients: between a server's death and
 /// its restart, no other connection takes it.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let port = 15_000 + u16::try_from(random() % 17_000).unwrap_or_default();
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

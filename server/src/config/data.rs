@@ -79,11 +79,10 @@ impl StoreConfig {
     pub fn options(&self) -> StoreOptions {
         StoreOptions {
             url: self.database_url.as_ref().map(|url| url.expose().to_owned()),
-            folder: self.data_dir.clone(),
             max_connections: self.max_connections,
             ef_search: self.ef_search,
             encryption: self.encryption_key.clone(),
-            migrate: true,
+            ..StoreOptions::embedded(self.data_dir.clone())
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::{PostgresStore, extension, migrated, references};
+use super::{CLOSE, PostgresStore, extension, migrated, references};
 use crate::{
     error::{Result, StoreError},
     migrations,
@@ -57,7 +57,9 @@ pub(super) async fn check(store: &PostgresStore) -> Result<Vec<CheckResult>> {
 }
 
 pub(super) async fn close(store: &PostgresStore) {
-    store.pool().close().await;
+    if tokio::time::timeout(CLOSE, store.pool().close()).await.is_err() {
+        tracing::warn!("connections that the database does not answer on are left");
+    }
 }
 
 /// Whether the server has met a page that is not what it wrote.

@@ -1,6 +1,11 @@
 //! The store of a server, or of several: Postgres with pgvector.
 
-use std::{collections::HashSet, str::FromStr, sync::Mutex, time::Duration};
+use std::{
+    collections::HashSet,
+    str::FromStr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use sqlx::{
     Connection, Postgres, Transaction,
@@ -130,13 +135,20 @@ pub(crate) type Backend = PostgresStore;
 
 /// How long a request waits for a connection.
 const WAIT: Duration = Duration::from_secs(10);
+/// How long a request waits for what may touch every row.
+const LONG_ANSWER: Duration = Duration::from_secs(10 * 60);
+/// How long a connection that was let go may take to end what it was in the middle of. Then it is closed.
+const SETTLE: Duration = Duration::from_secs(5);
+/// How long connections that are in use are waited for in the end.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// The store in a Postgres.
 pub(crate) struct PostgresStore {
     pool: PgPool,
     ef_search: u32,
+    answer_within: Duration,
     /// Models and dimensions whose index is known to be there.
-    indexed: Mutex<HashSet<(String, usize)>>,
+    indexed: Arc<Mutex<HashSet<(String, usize)>>>,
 }
 
 /// A transaction. Undone when dropped.
@@ -163,8 +175,25 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections.max(1))
             .acquire_timeout(WAIT)
+            .after_release(|connection, _| Box::pin(settle(connection)))
             .connect_lazy_with(connect);
-        Ok(Self { pool, ef_search: options.ef_search.clamp(1, 1000), indexed: Mutex::default() })
+        Ok(Self {
+            pool,
+            ef_search: options.ef_search.clamp(1, 1000),
+            answer_within: options.answer_within,
+            indexed: Arc::default(),
+        })
+    }
+
+    /// The answer to what a request asks, if it comes in time. What is given up is undone, or was done: the same change under the
+    /// same key tells which.
+    pub(crate) async fn within<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        in_time(self.answer_within, work).await
+    }
+
+    /// [`Self::within`] for what may touch every row.
+    pub(crate) async fn within_long<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        in_time(LONG_ANSWER, work).await
     }
 
     /// Connections.
@@ -185,6 +214,20 @@ impl PostgresStore {
     /// Makes a change permanent.
     pub(crate) async fn commit(&self, tx: Tx) -> Result<()> {
         Ok(tx.inner.commit().await?)
+    }
+}
+
+async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| StoreError::Unavailable { reason: "it did not answer in time".to_owned(), source: None };
+    tokio::time::timeout(limit, work).await.map_err(late)?
+}
+
+/// Whether a connection answers now that its user let go of it, perhaps in the middle of something. The pool itself asks without
+/// a limit, and a connection that never answers would keep its place in the pool.
+async fn settle(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(SETTLE, connection.ping()).await {
+        Ok(answered) => answered.map(|()| true),
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
     }
 }
 

@@ -9,59 +9,59 @@ use crate::{error::Result, traits::Accounts, types::*};
 #[async_trait]
 impl Accounts for Backend {
     async fn count_users(&self) -> Result<u64> {
-        users::count(self).await
+        self.within(users::count(self)).await
     }
 
     async fn create_user(&self, write: &Write, new: NewUser) -> Result<Outcome<User>> {
-        users::create(self, write, new).await
+        self.within(users::create(self, write, new)).await
     }
 
     async fn create_first_user(&self, write: &Write, new: NewUser) -> Result<User> {
-        users::create_first(self, write, new).await
+        self.within(users::create_first(self, write, new)).await
     }
 
     async fn user(&self, id: UserId) -> Result<User> {
-        users::get(self, id).await
+        self.within(users::get(self, id)).await
     }
 
     async fn credentials(&self, login: &str) -> Result<Credentials> {
-        users::credentials(self, login).await
+        self.within(users::credentials(self, login)).await
     }
 
     async fn users(&self, page: PageRequest) -> Result<Page<User>> {
-        users::list(self, page).await
+        self.within(users::list(self, page)).await
     }
 
     async fn update_user(&self, write: &Write, id: UserId, change: UserChange) -> Result<Outcome<User>> {
-        users::update(self, write, id, change).await
+        self.within(users::update(self, write, id, change)).await
     }
 
     async fn delete_user(&self, write: &Write, id: UserId) -> Result<Outcome<()>> {
-        users::delete(self, write, id).await
+        self.within(users::delete(self, write, id)).await
     }
 
     async fn create_api_key(&self, write: &Write, new: NewApiKey) -> Result<Outcome<ApiKey>> {
-        api_keys::create(self, write, new).await
+        self.within(api_keys::create(self, write, new)).await
     }
 
     async fn api_key_by_hash(&self, key_hash: &str, now: OffsetDateTime) -> Result<Option<(ApiKey, User)>> {
-        api_keys::by_hash(self, key_hash, now).await
+        self.within(api_keys::by_hash(self, key_hash, now)).await
     }
 
     async fn api_keys(&self, user: Option<UserId>, page: PageRequest) -> Result<Page<ApiKey>> {
-        api_keys::list(self, user, page).await
+        self.within(api_keys::list(self, user, page)).await
     }
 
     async fn api_key(&self, id: ApiKeyId) -> Result<ApiKey> {
-        api_keys::get(self, id).await
+        self.within(api_keys::get(self, id)).await
     }
 
     async fn revoke_api_key(&self, write: &Write, id: ApiKeyId) -> Result<Outcome<ApiKey>> {
-        api_keys::revoke(self, write, id).await
+        self.within(api_keys::revoke(self, write, id)).await
     }
 
     async fn start_login(&self, write: &Write, token: NewRefreshToken) -> Result<()> {
-        logins::start(self, write, token).await
+        self.within(logins::start(self, write, token)).await
     }
 
     async fn rotate_refresh_token(
@@ -71,18 +71,18 @@ impl Accounts for Backend {
         next: NewRefreshToken,
         now: OffsetDateTime,
     ) -> Result<Rotation> {
-        logins::rotate(self, write, token_hash, next, now).await
+        self.within(logins::rotate(self, write, token_hash, next, now)).await
     }
 
     async fn login_active(&self, login: LoginId) -> Result<bool> {
-        logins::active(self, login).await
+        self.within(logins::active(self, login)).await
     }
 
     async fn end_login(&self, write: &Write, login: LoginId) -> Result<()> {
-        logins::end(self, write, login).await
+        self.within(logins::end(self, write, login)).await
     }
 
     async fn end_logins(&self, write: &Write, user: UserId) -> Result<Vec<LoginId>> {
-        logins::end_of_user(self, write, user).await
+        self.within(logins::end_of_user(self, write, user)).await
     }
 }

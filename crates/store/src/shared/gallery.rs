@@ -14,43 +14,43 @@ use crate::{
 #[async_trait]
 impl Gallery for Backend {
     async fn create_collection(&self, write: &Write, new: NewCollection) -> Result<Outcome<Collection>> {
-        self.insert_collection(write, new).await
+        self.within(self.insert_collection(write, new)).await
     }
 
     async fn collection(&self, name: &str) -> Result<Collection> {
-        self.collection_named(name).await
+        self.within(self.collection_named(name)).await
     }
 
     async fn collection_by_id(&self, id: CollectionId) -> Result<Collection> {
-        self.collection_with(id).await
+        self.within(self.collection_with(id)).await
     }
 
     async fn collections(&self, only: &[CollectionId], page: PageRequest) -> Result<Page<Collection>> {
-        self.list_collections(only, page).await
+        self.within(self.list_collections(only, page)).await
     }
 
     async fn delete_collection(&self, write: &Write, id: CollectionId) -> Result<Outcome<Erased>> {
-        self.erase_collection(write, id).await
+        self.within_long(self.erase_collection(write, id)).await
     }
 
     async fn create_person(&self, write: &Write, collection: CollectionId, new: NewPerson) -> Result<Outcome<Person>> {
-        self.insert_person(write, collection, new).await
+        self.within(self.insert_person(write, collection, new)).await
     }
 
     async fn person(&self, collection: CollectionId, id: PersonId) -> Result<Person> {
-        self.person_with(collection, id).await
+        self.within(self.person_with(collection, id)).await
     }
 
     async fn person_by_external_id(&self, collection: CollectionId, external_id: &str) -> Result<Person> {
-        self.person_called(collection, external_id).await
+        self.within(self.person_called(collection, external_id)).await
     }
 
     async fn persons(&self, collection: CollectionId, page: PageRequest) -> Result<Page<Person>> {
-        self.list_persons(collection, page).await
+        self.within(self.list_persons(collection, page)).await
     }
 
     async fn persons_like(&self, collection: CollectionId, part: &str, page: PageRequest) -> Result<Page<Person>> {
-        self.list_persons_like(collection, part, page).await
+        self.within(self.list_persons_like(collection, part, page)).await
     }
 
     async fn update_person(
@@ -60,27 +60,27 @@ impl Gallery for Backend {
         id: PersonId,
         change: PersonChange,
     ) -> Result<Outcome<Person>> {
-        self.change_person(write, collection, id, change).await
+        self.within(self.change_person(write, collection, id, change)).await
     }
 
     async fn delete_person(&self, write: &Write, collection: CollectionId, id: PersonId) -> Result<Outcome<Erased>> {
-        self.erase_person(write, collection, id).await
+        self.within(self.erase_person(write, collection, id)).await
     }
 
     async fn export_person(&self, collection: CollectionId, id: PersonId) -> Result<PersonExport> {
-        self.export(collection, id).await
+        self.within_long(self.export(collection, id)).await
     }
 
     async fn enroll(&self, write: &Write, collection: CollectionId, face: NewFace) -> Result<Outcome<Enrolled>> {
-        self.insert_face(write, collection, face).await
+        self.within(self.insert_face(write, collection, face)).await
     }
 
     async fn face(&self, collection: CollectionId, id: FaceId) -> Result<FaceRecord> {
-        self.face_with(collection, id).await
+        self.within(self.face_with(collection, id)).await
     }
 
     async fn face_crop(&self, collection: CollectionId, id: FaceId) -> Result<Option<Vec<u8>>> {
-        self.crop_of(collection, id).await
+        self.within(self.crop_of(collection, id)).await
     }
 
     async fn faces(
@@ -89,7 +89,7 @@ impl Gallery for Backend {
         person: Option<Option<PersonId>>,
         page: PageRequest,
     ) -> Result<Page<FaceRecord>> {
-        self.list_faces(collection, person, page).await
+        self.within(self.list_faces(collection, person, page)).await
     }
 
     async fn update_face(
@@ -99,11 +99,11 @@ impl Gallery for Backend {
         id: FaceId,
         change: FaceChange,
     ) -> Result<Outcome<FaceRecord>> {
-        self.change_face(write, collection, id, change).await
+        self.within(self.change_face(write, collection, id, change)).await
     }
 
     async fn delete_face(&self, write: &Write, collection: CollectionId, id: FaceId) -> Result<Outcome<Erased>> {
-        self.erase_face(write, collection, id).await
+        self.within(self.erase_face(write, collection, id)).await
     }
 
     async fn embeddings_of(
@@ -112,7 +112,7 @@ impl Gallery for Backend {
         person: PersonId,
         model: &ModelId,
     ) -> Result<Vec<(FaceId, Embedding)>> {
-        self.person_embeddings(collection, person, model).await
+        self.within(self.person_embeddings(collection, person, model)).await
     }
 
     async fn embeddings_after(
@@ -122,7 +122,7 @@ impl Gallery for Backend {
         after: Option<FaceId>,
         limit: u32,
     ) -> Result<Vec<(FaceId, Option<PersonId>, Embedding)>> {
-        self.next_embeddings(collection, model, after, limit).await
+        self.within(self.next_embeddings(collection, model, after, limit)).await
     }
 
     async fn faces_without(
@@ -132,11 +132,11 @@ impl Gallery for Backend {
         after: Option<FaceId>,
         limit: u32,
     ) -> Result<Vec<(FaceId, Option<Vec<u8>>)>> {
-        self.next_faces_without(collection, model, after, limit).await
+        self.within(self.next_faces_without(collection, model, after, limit)).await
     }
 
     async fn put_embedding(&self, collection: CollectionId, face: FaceId, embedding: &Embedding) -> Result<()> {
-        self.replace_embedding(collection, face, embedding).await
+        self.within(self.replace_embedding(collection, face, embedding)).await
     }
 
     async fn search(&self, query: &SearchQuery) -> Result<SearchResult> {
@@ -144,11 +144,14 @@ impl Gallery for Backend {
             return Err(StoreError::Invalid("a search's limit must be at least 1".to_owned()));
         }
         query.groups.iter().try_for_each(|group| text::check_text("a group", group, text::MAX_KEY))?;
-        self.demand_collection(query.collection).await?;
-        self.search_faces(query).await
+        self.within(async {
+            self.demand_collection(query.collection).await?;
+            self.search_faces(query).await
+        })
+        .await
     }
 
     async fn gallery_stats(&self) -> Result<GalleryStats> {
-        self.stats().await
+        self.within(self.stats()).await
     }
 }

@@ -8,15 +8,15 @@ use crate::{error::Result, traits::History, types::*};
 #[async_trait]
 impl History for Backend {
     async fn save_session(&self, write: &Write, new: NewSession) -> Result<Outcome<Session>> {
-        sessions::save(self, write, new).await
+        self.within(sessions::save(self, write, new)).await
     }
 
     async fn session(&self, id: SessionId) -> Result<SessionDetail> {
-        sessions::get(self, id).await
+        self.within(sessions::get(self, id)).await
     }
 
     async fn session_image(&self, id: SessionId) -> Result<Option<(String, Vec<u8>)>> {
-        sessions::image(self, id).await
+        self.within(sessions::image(self, id)).await
     }
 
     async fn sessions(
@@ -25,10 +25,10 @@ impl History for Backend {
         collections: &[CollectionId],
         page: PageRequest,
     ) -> Result<Page<Session>> {
-        sessions::list(self, user, collections, page).await
+        self.within(sessions::list(self, user, collections, page)).await
     }
 
     async fn delete_session(&self, write: &Write, id: SessionId) -> Result<Outcome<()>> {
-        sessions::delete(self, write, id).await
+        self.within(sessions::delete(self, write, id)).await
     }
 }

@@ -14,88 +14,91 @@ use crate::{
 #[async_trait]
 impl Operations for Backend {
     async fn create_job(&self, write: &Write, new: NewJob) -> Result<Outcome<Job>> {
-        jobs::create(self, write, new).await
+        self.within(jobs::create(self, write, new)).await
     }
 
     async fn claim_job(&self, worker: &str, kinds: &[&str], lease_seconds: u32) -> Result<Option<Job>> {
-        jobs::claim(self, worker, kinds, lease_seconds).await
+        self.within(jobs::claim(self, worker, kinds, lease_seconds)).await
     }
 
     async fn progress_job(&self, id: JobId, worker: &str, progress: &JobProgress) -> Result<bool> {
-        jobs::progress(self, id, worker, progress).await
+        self.within(jobs::progress(self, id, worker, progress)).await
     }
 
     async fn finish_job(&self, id: JobId, worker: &str, progress: &JobProgress, error: Option<&str>) -> Result<bool> {
-        jobs::finish(self, id, worker, progress, error).await
+        self.within(jobs::finish(self, id, worker, progress, error)).await
     }
 
     async fn cancel_job(&self, write: &Write, id: JobId) -> Result<Outcome<Job>> {
-        jobs::cancel(self, write, id).await
+        self.within(jobs::cancel(self, write, id)).await
     }
 
     async fn job(&self, id: JobId) -> Result<Job> {
-        jobs::get(self, id).await
+        self.within(jobs::get(self, id)).await
     }
 
     async fn jobs(&self, user: Option<UserId>, collections: &[CollectionId], page: PageRequest) -> Result<Page<Job>> {
-        jobs::list(self, user, collections, page).await
+        self.within(jobs::list(self, user, collections, page)).await
     }
 
     async fn replay(&self, actor: &Actor, idempotency: &Idempotency) -> Result<Option<Value>> {
-        self.recorded_answer(actor, idempotency).await
+        self.within(self.recorded_answer(actor, idempotency)).await
     }
 
     async fn set_mark(&self, digest: &str, expires_at: OffsetDateTime, now: OffsetDateTime) -> Result<bool> {
-        marks::set(self, digest, expires_at, now).await
+        self.within(marks::set(self, digest, expires_at, now)).await
     }
 
     async fn take_mark(&self, digest: &str, now: OffsetDateTime) -> Result<bool> {
-        marks::take(self, digest, now).await
+        self.within(marks::take(self, digest, now)).await
     }
 
     async fn audit(&self, entry: NewAudit) -> Result<()> {
-        audit::add(self, entry).await
+        self.within(audit::add(self, entry)).await
     }
 
     async fn audit_trail(&self, page: PageRequest) -> Result<Page<AuditEntry>> {
-        audit::trail(self, page).await
+        self.within(audit::trail(self, page)).await
     }
 
     async fn add_service_metrics(&self, metrics: &[NewServiceMetric]) -> Result<()> {
-        usage::add_service_metrics(self, metrics).await
+        self.within(usage::add_service_metrics(self, metrics)).await
     }
 
     async fn add_health_logs(&self, logs: &[NewHealthLog]) -> Result<()> {
-        usage::add_health_logs(self, logs).await
+        self.within(usage::add_health_logs(self, logs)).await
     }
 
     async fn add_api_usage(&self, usage: &[NewApiUsage]) -> Result<()> {
-        usage::add_api_usage(self, usage).await
+        self.within(usage::add_api_usage(self, usage)).await
     }
 
     async fn config(&self, key: &str) -> Result<Option<String>> {
-        config::get(self, key).await
+        self.within(config::get(self, key)).await
     }
 
     async fn configs(&self) -> Result<Vec<(String, String)>> {
-        config::all(self).await
+        self.within(config::all(self)).await
     }
 
     async fn set_config(&self, write: &Write, key: &str, value: &str) -> Result<()> {
-        config::set(self, write, key, value).await
+        self.within(config::set(self, write, key, value)).await
     }
 
     async fn config_or_insert(&self, key: &str, value: &str) -> Result<String> {
-        config::get_or_insert(self, key, value).await
+        self.within(config::get_or_insert(self, key, value)).await
     }
 
     async fn sweep(&self, retention: &Retention, now: OffsetDateTime) -> Result<Swept> {
-        retention::sweep(self, retention, now).await
+        self.within_long(retention::sweep(self, retention, now)).await
     }
 
     async fn ping(&self) -> Result<()> {
-        sqlx::query("SELECT 1 FROM collections LIMIT 1").fetch_optional(self.pool()).await?;
-        Ok(())
+        self.within(async {
+            sqlx::query("SELECT 1 FROM collections LIMIT 1").fetch_optional(self.pool()).await?;
+            Ok(())
+        })
+        .await
     }
 
     fn pool(&self) -> PoolStatus {
@@ -103,7 +106,7 @@ impl Operations for Backend {
     }
 
     async fn status(&self) -> Result<StoreStatus> {
-        health::status(self).await
+        self.within(health::status(self)).await
     }
 
     async fn check(&self) -> Result<Vec<CheckResult>> {
@@ -118,7 +121,7 @@ impl Operations for Backend {
 #[async_trait]
 impl JobResults for Backend {
     async fn job_items(&self, id: JobId, from: u64, limit: u32) -> Result<Vec<(u64, String)>> {
-        job_results::items(self, id, from, limit).await
+        self.within(job_results::items(self, id, from, limit)).await
     }
 
     async fn add_job_results(
@@ -128,26 +131,26 @@ impl JobResults for Backend {
         progress: &JobProgress,
         results: &[NewJobResult],
     ) -> Result<bool> {
-        job_results::add(self, id, worker, progress, results).await
+        self.within(job_results::add(self, id, worker, progress, results)).await
     }
 
     async fn job_results(&self, id: JobId, from: u64, limit: u32) -> Result<Vec<JobResult>> {
-        job_results::list(self, id, from, limit).await
+        self.within(job_results::list(self, id, from, limit)).await
     }
 
     async fn claim_webhooks(&self, lease_seconds: u32, limit: u32) -> Result<Vec<Webhook>> {
-        webhooks::claim(self, lease_seconds, limit).await
+        self.within(webhooks::claim(self, lease_seconds, limit)).await
     }
 
     async fn webhook_told(&self, job: JobId, told_items: u64) -> Result<()> {
-        webhooks::told(self, job, told_items).await
+        self.within(webhooks::told(self, job, told_items)).await
     }
 
     async fn webhook_failed(&self, job: JobId, pause_seconds: u32) -> Result<()> {
-        webhooks::failed(self, job, pause_seconds).await
+        self.within(webhooks::failed(self, job, pause_seconds)).await
     }
 
     async fn forget_webhook(&self, job: JobId) -> Result<()> {
-        webhooks::forget(self, job).await
+        self.within(webhooks::forget(self, job)).await
     }
 }

@@ -179,6 +179,16 @@ impl SqliteStore {
         })
     }
 
+    /// Work on files ends by itself; what it waits for has limits of its own.
+    pub(crate) async fn within<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        work.await
+    }
+
+    /// As [`Self::within`].
+    pub(crate) async fn within_long<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        work.await
+    }
+
     /// Connections for reading.
     pub(crate) fn pool(&self) -> &SqlitePool {
         &self.readers

@@ -1,5 +1,11 @@
 //! What only Postgres does: its extension, its indexes, its function.
 
+use std::{
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
 use facesocial_store::{EncryptionKey, NewFace, StoreError, StoreOptions, open};
 use facesocial_testkit::Postgres;
 use facesocial_types::Embedding;
@@ -22,6 +28,41 @@ async fn a_database_that_is_not_there_is_unavailable() {
     assert!(matches!(refused, Some(StoreError::Unavailable { .. })), "{refused:?}");
     let refused = open(&StoreOptions::postgres("mysql://x")).await.err();
     assert!(matches!(refused, Some(StoreError::Incompatible(_))), "{refused:?}");
+}
+
+/// It falls silent while a statement waits for its answer, as a machine does that is gone without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_falls_silent_is_not_waited_for_without_end() {
+    const LIMIT: Duration = Duration::from_secs(2);
+    let Some(server) = tokio::task::spawn_blocking(Postgres::start).await.unwrap() else { return };
+    let url = server.create_database("silent");
+    let options = StoreOptions { max_connections: 2, answer_within: LIMIT, ..StoreOptions::postgres(url.clone()) };
+    let store = open(&options).await.unwrap();
+    let page = facesocial_store::PageRequest { after: None, limit: 10 };
+    store.collections(&[], page).await.unwrap();
+    let mut holder = Command::new(server.bin().join("psql"));
+    holder.args(["--no-psqlrc", "--quiet", "--command", "BEGIN; LOCK TABLE collections; SELECT pg_sleep(60)", &url]);
+    let mut holder = holder.stdout(Stdio::null()).spawn().unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begun = Instant::now();
+    let asking = |_| {
+        let (store, page) = (Arc::clone(&store), page);
+        tokio::spawn(async move { store.collections(&[], page).await })
+    };
+    // More than there are connections.
+    let asking: Vec<_> = (0..4).map(asking).collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.pause();
+    for one in asking {
+        let answer = tokio::time::timeout(LIMIT * 4, one).await.expect("a limit").unwrap();
+        assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "{answer:?}");
+    }
+    assert!(begun.elapsed() < LIMIT * 4, "{:?}", begun.elapsed());
+    // Nor in the end.
+    tokio::time::timeout(Duration::from_secs(20), store.close()).await.expect("a limit");
+    server.resume();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
 }
 
 #[tokio::test]
@@ -143,7 +184,7 @@ async fn searches_use_the_index_and_find_nearly_all() {
         if after > before {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(after > before, "no search used an index");
 }
