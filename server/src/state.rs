@@ -75,7 +75,7 @@ impl Loaded {
     }
 
     /// The same networks on behalf of one request.
-    fn on_behalf_of(&self, caller: Caller) -> Self {
+    pub(crate) fn on_behalf_of(&self, caller: Caller) -> Self {
         Self { pipeline: self.pipeline.on_behalf_of(caller), known: Arc::clone(&self.known) }
     }
 

@@ -6,6 +6,7 @@ use facesocial_pipeline::DetectOptions;
 use facesocial_types::{Analyzer, AnalyzerSet, BBox, Detection, Embedding, Face, Outcome, Service};
 use image::RgbImage;
 
+use super::probe::embed_again;
 use crate::{
     error::{ApiError, ApiResult, Code},
     state::Loaded,
@@ -37,11 +38,13 @@ pub fn embed(loaded: &Loaded, crop: &RgbImage) -> ApiResult<Embedding> {
     let no_face = || ApiError::new(Code::NoFace, "the face was not found again in its crop");
     let face = middle(faces, crop.width(), crop.height()).ok_or_else(no_face)?;
     let wanted = AnalyzerSet::NONE.with(Analyzer::Recognition);
-    let mut analysis = pipeline.analyze_faces(crop, Detection { detector, faces: vec![face] }, wanted);
+    let mut analysis = pipeline.analyze_faces(crop, Detection { detector, faces: vec![face.clone()] }, wanted);
     match analysis.faces.pop().and_then(|face| face.recognition) {
         Some(Outcome::Done(recognition)) => Ok(recognition.embedding),
         Some(Outcome::Unavailable { reason }) => Err(loaded.unavailable(Service::Recognition, reason)),
-        Some(Outcome::Error { reason }) => Err(ApiError::new(Code::NoFace, reason)),
+        Some(Outcome::Error { reason }) => {
+            embed_again(loaded, crop, &face, reason)?.map_err(|reason| ApiError::new(Code::NoFace, reason))
+        }
         None => Err(no_face()),
     }
 }

@@ -8,6 +8,7 @@ use facesocial_types::{
     Analyzer, AnalyzerSet, BBox, Detection, Embedding, Face, FaceAnalysis, ModelId, Outcome, Quality, QualityReason,
     Service,
 };
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -184,12 +185,15 @@ fn look(loaded: &Loaded, photo: &Photo, target: Target, keep: bool) -> ApiResult
     let (indices, faces): (Vec<usize>, Vec<Face>) = target.of_faces(faces)?.into_iter().unzip();
     let wanted = AnalyzerSet::NONE.with(Analyzer::Quality).with(Analyzer::Recognition);
     let analysis = pipeline.analyze_faces(&photo.image, Detection { detector, faces }, wanted);
-    let probe = |(index, face): (usize, FaceAnalysis)| {
-        let embedding = match face.recognition {
+    let probe = |(index, mut face): (usize, FaceAnalysis)| {
+        let embedding = match face.recognition.take() {
             Some(Outcome::Done(recognition)) => Ok(Packed(recognition.embedding)),
             // Nothing that the face could do anything about, nor anything to remember of it.
             Some(Outcome::Unavailable { reason }) => return Err(loaded.unavailable(Service::Recognition, reason)),
-            Some(Outcome::Error { reason }) => Err(reason),
+            Some(Outcome::Error { reason }) => {
+                let face = Face { bbox: face.bbox, score: face.score, landmarks: face.landmarks.clone() };
+                embed_again(loaded, &photo.image, &face, reason)?.map(Packed)
+            }
             None => Err("it was not embedded".to_owned()),
         };
         let (quality, reasons) = match face.quality {
@@ -208,6 +212,28 @@ fn look(loaded: &Loaded, photo: &Photo, target: Target, keep: bool) -> ApiResult
     };
     let probes = indices.into_iter().zip(analysis.faces).map(probe).collect::<ApiResult<_>>()?;
     Ok((probes, whole))
+}
+
+/// The embedding of a face that an analysis failed to give for `reason`, or the reason again if it lies in the face. Asked for by
+/// itself, because only so it is told what failed.
+///
+/// # Errors
+/// What passes: no time, no room, nobody who answers. Such a face is not one that cannot be recognised, and is not to be
+/// remembered as such.
+pub(super) fn embed_again(
+    loaded: &Loaded,
+    image: &RgbImage,
+    face: &Face,
+    reason: String,
+) -> ApiResult<Result<Embedding, String>> {
+    let Loaded { pipeline, .. } = loaded;
+    match pipeline.embed_members(image, face).and_then(|members| pipeline.fuse(&members)) {
+        Ok(embedding) => Ok(Ok(embedding)),
+        Err(error) => {
+            let error = ApiError::from(error);
+            if error.code.retry_after().is_some() { Err(error) } else { Ok(Err(reason)) }
+        }
+    }
 }
 
 /// The network or ensemble that embeds faces here.
@@ -279,9 +305,31 @@ impl FromStr for Level {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use facesocial_pipeline::{Caller, ClientId};
     use facesocial_types::{LandmarkName, Landmarks, Point};
+    use tokio::time::Instant;
 
     use super::*;
+    use crate::networks::NetworkArgs;
+
+    #[test]
+    fn a_face_that_there_was_no_time_for_is_not_one_that_cannot_be_recognised() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let (weights, none) = (root.join("weights"), root.join("weights/no-pulled-networks"));
+        let args = NetworkArgs { weights: Some(weights), models_dir: Some(none), ..NetworkArgs::default() };
+        let services = vec![Service::Mediapipe, Service::Yolo, Service::Mtcnn, Service::Recognition];
+        let loaded = Loaded::load(&args.options(services).unwrap()).unwrap();
+        let image = image::open(root.join("tests/images/portrait.jpg")).unwrap().to_rgb8();
+        let found = loaded.pipeline.detect(&image, &DetectOptions::default()).unwrap().faces.remove(0);
+        let again = |loaded: &Loaded, face: &Face| embed_again(loaded, &image, face, "it failed".to_owned());
+        assert!(again(&loaded, &found).unwrap().is_ok(), "it had only failed once");
+        let bare = Face { landmarks: Landmarks::default(), ..found.clone() };
+        assert_eq!(again(&loaded, &bare).unwrap().unwrap_err(), "it failed");
+        let late = loaded.on_behalf_of(Caller::new(ClientId::of("x"), Some(Instant::now())));
+        assert_eq!(again(&late, &found).unwrap_err().code, Code::DeadlineExceeded);
+    }
 
     fn face(width: f32, alignable: bool) -> Face {
         let landmarks = alignable.then(|| Landmarks::new([(LandmarkName::Nose, Point::new(1.0, 1.0))]));

@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use facesocial_testkit::free_port;
 use serde::Serialize;
 use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// How long a start may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -291,6 +292,26 @@ pub fn how(status: ExitStatus) -> String {
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => status.to_string(),
     }
+}
+
+/// What the log says of requests: when each was answered, in seconds since 1970, and the milliseconds from its head to the
+/// head of its answer. Probes and the reading of figures are left out.
+///
+/// # Errors
+/// It cannot be read.
+pub fn answers(log: &Path) -> anyhow::Result<Vec<(f64, f64)>> {
+    let mut found = Vec::new();
+    for line in BufReader::new(File::open(log)?).lines() {
+        let Ok(entry) = serde_json::from_str::<Value>(&line?) else { continue };
+        let route = entry["fields"]["route"].as_str().unwrap_or_default();
+        if entry["target"] != "facesocial::access" || ["/metrics", "/healthz", "/readyz"].contains(&route) {
+            continue;
+        }
+        let at = entry["timestamp"].as_str().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
+        let (Some(at), Some(took)) = (at, entry["fields"]["duration_ms"].as_f64()) else { continue };
+        found.push((at.unix_timestamp_nanos() as f64 / 1e9, took));
+    }
+    Ok(found)
 }
 
 /// Lines of a log that tell of trouble.

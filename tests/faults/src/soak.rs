@@ -9,7 +9,7 @@ use std::{
     fs,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::bail;
@@ -23,7 +23,7 @@ use self::{
     report::Report,
     world::{World, is_expected},
 };
-use crate::server::{Server, Start, how, trouble};
+use crate::server::{Server, Start, answers, how, trouble};
 
 /// Time between two looks at the process.
 const LOOK: Duration = Duration::from_secs(10);
@@ -168,6 +168,7 @@ pub async fn soak(args: SoakArgs) -> anyhow::Result<bool> {
     let schedule = schedule(&planned, cycle, counted);
     let load = tokio::spawn(load(Arc::clone(&shared), schedule, Instant::now()));
     let begun = Instant::now() + WARM_UP;
+    let begun_on_the_clock = since_1970() + WARM_UP.as_secs_f64();
     let mut samples = Vec::new();
     let stops = begun + counted;
     // At the same moments of each cycle.
@@ -202,6 +203,7 @@ pub async fn soak(args: SoakArgs) -> anyhow::Result<bool> {
         rate,
         clients: CLIENTS,
         seen: &record.seen,
+        logged: answers(&start.log())?.into_iter().map(|(at, took)| (at - begun_on_the_clock, took)).collect(),
         unexpected: [unexpected_before.unexpected, record.unexpected].concat(),
         samples,
         quiet,
@@ -210,6 +212,10 @@ pub async fn soak(args: SoakArgs) -> anyhow::Result<bool> {
         trouble,
     };
     report.write(&args.out)
+}
+
+fn since_1970() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
 fn record(shared: &Shared) -> std::sync::MutexGuard<'_, Record> {

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::server::Trouble;
 
-/// No answer may take longer: the time for a photo, and the ten seconds that a request may wait for a connection before it.
-const LONGEST: Duration = Duration::from_secs(REQUEST_TIMEOUT + 12);
+/// No answer may take longer: the time for a photo, the thirty seconds that a database is waited for, and a little.
+const LONGEST: Duration = Duration::from_secs(REQUEST_TIMEOUT + 30 + 2);
 /// Most lines told of one kind of trouble.
 const TOLD: usize = 5;
 
