@@ -140,6 +140,9 @@ def filter_failure(context, failure, case, response):
         return False
     if not isinstance(case.body, dict):
         return True
+    # What was put into a good request makes schemathesis take it for another one than it made.
+    if getattr(case.body.get("file"), "data", None) in ARCHIVES:
+        return False
     body = next((body for body in case.operation.body if body.media_type == case.media_type), None)
     properties = (body.raw_schema.get("properties") or {}) if body and isinstance(body.raw_schema, dict) else {}
     if not ({"file", "files", "image", "file1"} & properties.keys()):
