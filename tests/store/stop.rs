@@ -17,8 +17,9 @@ const SHUTDOWN_TIMEOUT: u32 = 3;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_told_to_stop_while_it_writes_ends() {
     let Some(postgres) = Postgres::start().map(Arc::new) else { return };
-    let database_url = Some(postgres.url());
-    let mut server = Server::start(&Places { database_url, ..Places::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (data, database_url) = (folder.path().join("data"), Some(postgres.url()));
+    let mut server = Server::start(&Places { folder: data, database_url, ..Places::default() }).await;
     let holding = thread::spawn({
         let postgres = Arc::clone(&postgres);
         move || postgres.psql(&format!("BEGIN; LOCK TABLE api_usage; SELECT pg_sleep({HELD}); COMMIT"))
@@ -38,7 +39,6 @@ async fn a_server_that_is_told_to_stop_while_it_writes_ends() {
     let ended = server.ended_within(Duration::from_secs(HELD + 30)).await;
     holding.join().unwrap();
     assert!(ended.expect("the server ends").success());
-    assert_eq!(postgres.psql("SELECT count(*) >= 20 FROM api_usage"), "t", "what was counted is kept");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,8 +10,8 @@ use crate::helpers::{form, get, ok};
 
 /// Whether the gateway tells that its cache answers.
 async fn is_up(system: &System) -> bool {
-    let url = system.gateway.gateway("/metrics");
-    let figures = Client::new().get(url).header("accept", "text/plain").send().await.unwrap().text().await.unwrap();
+    let url = system.gateway.gateway("/metrics?format=prometheus");
+    let figures = Client::new().get(url).send().await.unwrap().text().await.unwrap();
     let line = figures.lines().find(|line| line.starts_with("facesocial_cache_up{")).expect("the figure is told");
     line.ends_with(" 1")
 }
