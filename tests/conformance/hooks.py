@@ -116,6 +116,9 @@ def is_read_all_the_same(value, kind) -> bool:
     if value is None or (isinstance(value, str) and not value.strip()):
         return True
     text = value.strip() if isinstance(value, str) else json.dumps(value)
+    # In the place of a name, a number is one.
+    if kind in (None, "string"):
+        return isinstance(value, (bool, int, float))
     if kind == "boolean":
         return not isinstance(value, bool) and text.lower() in ("true", "false", "1", "0", "yes", "no")
     return isinstance(value, str) and kind in NUMBERS and re.fullmatch(NUMBERS[kind], text) is not None
@@ -129,7 +132,8 @@ def filter_failure(context, failure, case, response):
     of their own, mp_face_0, by which none is stored.
 
     Queries and the fields of photos, from forms and from JSON, are read by one set of rules: an empty one is none, text may be a
-    number. A schema has no words for that. A body passes if one of the members that break its schema is one of those.
+    number, a number a name. A schema has no words for that. A body passes if one of the members that break its schema is one of
+    those.
     """
     if isinstance(failure, RejectedPositiveData) and response.status_code == 400:
         stored = [value for name, value in (case.path_parameters or {}).items() if name in ("id", "face_id")]

@@ -144,6 +144,8 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
 async fn live(server: &Server, token: &str) -> String {
     let request = server.url.replace("http://", "ws://") + "/api/v1/live";
     let (mut socket, _) = tokio_tungstenite::connect_async(request.into_client_request().unwrap()).await.unwrap();
@@ -151,16 +153,21 @@ async fn live(server: &Server, token: &str) -> String {
     let say = |value: Value| Message::text(value.to_string());
     socket.send(say(json!({ "type": "auth", "token": token }))).await.unwrap();
     socket.send(say(json!({ "type": "start", "analyses": ["recognition"], "collection": "default" }))).await.unwrap();
-    for seq in 0..3 {
-        socket.send(say(json!({ "type": "frame", "seq": seq }))).await.unwrap();
-        socket.send(Message::binary(photo("portrait.jpg"))).await.unwrap();
+    // Whatever is said until one of these stands in it. Before it is known who asks, no frame is taken.
+    let mut until = async |socket: &mut Socket, ends: &[&str]| {
         loop {
-            let message = socket.next().await.unwrap().unwrap().into_text().unwrap();
+            let message = socket.next().await.expect("the connection lasts").unwrap().into_text().unwrap();
             told += message.as_str();
-            if message.contains("\"seq\":") || message.contains("\"error\"") {
+            if ends.iter().any(|end| message.contains(end)) {
                 break;
             }
         }
+    };
+    until(&mut socket, &["\"started\""]).await;
+    for seq in 0..3 {
+        socket.send(say(json!({ "type": "frame", "seq": seq }))).await.unwrap();
+        socket.send(Message::binary(photo("portrait.jpg"))).await.unwrap();
+        until(&mut socket, &["\"seq\":", "\"error\""]).await;
     }
     socket.close(None).await.ok();
     told
