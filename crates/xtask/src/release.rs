@@ -125,7 +125,8 @@ fn sbom(root: &Path, out: &Path) -> anyhow::Result<()> {
 
 /// The folders of the workspace's crates.
 fn folders(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut all = vec![root.join("server"), root.join("convert"), root.join("tests")];
+    let mut all: Vec<_> =
+        ["server", "convert", "tests", "tests/faults", "tests/fuzz/targets"].map(|folder| root.join(folder)).into();
     for entry in fs::read_dir(root.join("crates"))? {
         let path = entry?.path();
         if path.is_dir() {
