@@ -74,7 +74,7 @@ fn build(sources: &Path, target: &Path) -> anyhow::Result<PathBuf> {
 
 /// A build of what is committed, in another folder.
 fn build_copy(root: &Path) -> anyhow::Result<PathBuf> {
-    let copy = root.join("target/another folder");
+    let copy = root.join("target/another-folder");
     if copy.exists() {
         fs::remove_dir_all(&copy).with_context(|| format!("cannot remove {}", copy.display()))?;
     }
