@@ -322,6 +322,7 @@ describe("without authentication", () => {
     await button(dialog, "Save").click()
     await page.getByText(/of 700 MB/).waitFor()
     await visit("health", "Health")
+    await page.locator(".cards > li").nth(6).waitFor()
     assert.equal(await page.locator(".cards > li").count(), 7)
     await shoot(page, "health")
     clean()
@@ -520,12 +521,14 @@ describe("with accounts", () => {
   test("the API document can be tried with a token", async () => {
     const login = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ username: "bob", password: PASSWORD }) }
     const { access_token } = await (await fetch(`${server.url}/api/v1/auth/login`, login)).json()
-    await page.goto("/docs#/Accounts/get_api_v1_account")
+    // Not the operation itself: its name has underscores, about which the viewer complains in addresses.
+    await page.goto("/docs#/Accounts")
     await page.getByRole("button", { name: "Authorize" }).first().click()
     await page.getByLabel("auth-bearer-value").fill(access_token)
     await page.getByRole("button", { name: "Apply credentials" }).first().click()
     await page.getByRole("button", { name: "Close", exact: true }).first().click()
     const operation = page.locator("#operations-Accounts-get_api_v1_account")
+    await operation.locator(".opblock-summary-control").click()
     await operation.getByRole("button", { name: "Try it out" }).click()
     await operation.getByRole("button", { name: "Execute" }).click()
     await operation.locator(".live-responses-table .response-col_status", { hasText: "200" }).waitFor()
