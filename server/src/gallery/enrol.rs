@@ -134,10 +134,7 @@ pub async fn enrol<P: Permission>(
     let person = owner.resolve(ask, &collection, &fields).await?;
     let may_search = ask.principal().may::<Search>();
     let into = Destination { collection: collection.id, person, may_search };
-    let mut enrolment = enrol_face(&ask.state, &write, into, (image, image_hash), options, caching).await?;
-    // Whom a face is like is an answer to a search.
-    enrolment.identity = enrolment.identity.filter(|_| may_search);
-    Ok(enrolment)
+    enrol_face(&ask.state, &write, into, (image, image_hash), options, caching).await
 }
 
 /// Where a face goes.
@@ -199,7 +196,8 @@ pub async fn enrol_face(
         crop: probe.crop,
     };
     let outcome = state.store()?.enroll(write, collection, face).await?;
-    Ok(Enrolment { outcome, identity, cached })
+    // Whom a face is like is an answer to a search.
+    Ok(Enrolment { outcome, identity: identity.filter(|_| may_search), cached })
 }
 
 /// Refuses a face of less than `least` quality, and one that would not be recognised by this photo, with every reason.
