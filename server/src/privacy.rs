@@ -13,7 +13,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    auth::{Audit, Privacy},
+    auth::{Audit, Authorized, Embeddings, Privacy},
     error::ApiResult,
     extract::Listed,
     gallery::Ask,
@@ -43,7 +43,11 @@ struct Crop {
     image: String,
 }
 
-async fn export(ask: Ask<Privacy>, path: web::Path<(String, String)>) -> ApiResult<HttpResponse> {
+async fn export(
+    ask: Ask<Privacy>,
+    _: Authorized<Embeddings>,
+    path: web::Path<(String, String)>,
+) -> ApiResult<HttpResponse> {
     let (collection, person) = path.into_inner();
     let collection = ask.collection(&collection).await?;
     let person = ask.person(&collection, &person).await?;

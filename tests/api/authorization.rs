@@ -20,6 +20,8 @@ const CALLERS: [Option<Rank>; 5] =
 const INTERNAL: &str = "internal";
 /// What whoever is known may see stands there as a permission that everybody known has.
 const ANY: &str = "any";
+/// What joins permissions of which each is needed.
+const AND: char = '+';
 /// What another service may do with its token.
 const SERVICE: [&str; 2] = ["analyze", "search"];
 
@@ -113,7 +115,7 @@ async fn every_caller_may_do_what_the_table_says_and_nothing_else() {
         let open = row.permission == "-";
         let (internal, any) = (row.permission == INTERNAL, row.permission == ANY);
         assert!(
-            open || internal || any || ALL.iter().any(|(name, _)| *name == row.permission),
+            open || internal || any || row.permission.split(AND).all(|one| ALL.iter().any(|(name, _)| *name == one)),
             "{} is no permission",
             row.permission
         );
@@ -157,11 +159,13 @@ fn the_roles_of_the_table_agree_with_the_permissions() {
     let known = ["401", "ok", "ok", "ok", "ok"];
     assert!(table().iter().filter(|row| row.permission == ANY).all(|row| row.cells == known));
     for row in table().iter().filter(|row| !["-", INTERNAL, ANY].contains(&row.permission)) {
-        let (_, least) = ALL.iter().find(|(name, _)| *name == row.permission).unwrap();
+        let least = |one: &str| ALL.iter().find(|(name, _)| *name == one).unwrap().1;
+        // Roles are ordered from the most rights to the fewest.
+        let least = row.permission.split(AND).map(least).min().unwrap();
         for (caller, cell) in CALLERS.iter().zip(&row.cells) {
             let expected = match caller {
                 None => "401",
-                Some(rank) if rank <= least => "ok",
+                Some(rank) if *rank <= least => "ok",
                 Some(_) => "403",
             };
             assert_eq!(*cell, expected, "{} {} {caller:?}", row.method, row.path);

@@ -61,8 +61,10 @@ fn the_document_names_every_route_with_its_permission_and_no_other() {
             [] => None,
             [token, key] => {
                 assert_eq!(token["accessToken"], key["apiKey"], "{method} {path}");
+                let scopes: Vec<&str> =
+                    token["accessToken"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
                 // Without a scope, whoever is known.
-                Some(token["accessToken"][0].as_str().unwrap_or("any").to_owned())
+                Some(if scopes.is_empty() { "any".to_owned() } else { scopes.join("+") })
             }
             _ => panic!("{method} {path}: {security:?}"),
         };

@@ -3,6 +3,7 @@
 mod archives;
 mod assignment;
 mod document;
+mod embeddings;
 mod guessing;
 mod headers;
 mod injection;

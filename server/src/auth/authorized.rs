@@ -59,17 +59,12 @@ fn authorize<P: Permission>(req: &HttpRequest) -> ApiResult<Principal> {
     // A path outside of the middleware has nobody's permission.
     let identity = req.extensions().get::<Identity>().cloned();
     let principal = identity.map_or_else(|| Err(unauthenticated()), |identity| identity.principal)?;
-    if principal.may::<P>() {
-        return Ok(principal);
-    }
+    let Err(refusal) = principal.require::<P>() else { return Ok(principal) };
     if let Some(state) = req.app_data::<web::Data<State>>() {
         let info = req.extensions().get::<RequestInfo>().cloned().unwrap_or_else(|| RequestInfo::begin(None));
         audit::refused(state, &principal, &info, P::NAME, req.match_pattern().as_deref().unwrap_or("unmatched"));
     }
-    Err(ApiError::new(
-        Code::Forbidden,
-        format!("this needs the permission {}, which the caller does not have", P::NAME),
-    ))
+    Err(refusal)
 }
 
 /// The refusal of a request without credentials.

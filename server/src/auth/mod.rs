@@ -28,8 +28,8 @@ pub use self::{
     authorized::Authorized,
     internal::{Internal, InternalTokens, credentials as internal_credentials},
     permission::{
-        Account, Analyze, Audit, CollectionsWrite, GalleryRead, GalleryWrite, HistoryRead, HistoryWrite, Jobs, Keys,
-        Operate, Permission, Privacy, Search, Users,
+        Account, Analyze, Audit, CollectionsWrite, Embeddings, GalleryRead, GalleryWrite, HistoryRead, HistoryWrite,
+        Jobs, Keys, Operate, Permission, Privacy, Search, Users,
     },
     principal::Principal,
     throttle::network,

@@ -47,6 +47,8 @@ permissions! {
     CollectionsWrite = "collections:write", Operator;
     /// Exports and forgets everything about a person.
     Privacy = "privacy", Operator;
+    /// Is given embeddings as numbers, out of which a picture like the face can be made.
+    Embeddings = "embeddings", Operator;
     /// Looks at stored analyses: one's own; from operators on, all.
     HistoryRead = "history:read", User;
     /// Stores and deletes analyses.
@@ -82,8 +84,8 @@ mod tests {
         );
         assert_eq!(
             of(Role::Operator),
-            "analyze search gallery:read gallery:write collections:write privacy history:read history:write jobs \
-             operate keys account"
+            "analyze search gallery:read gallery:write collections:write privacy embeddings history:read history:write \
+             jobs operate keys account"
         );
         assert_eq!(of(Role::Admin).split(' ').count(), ALL.len());
     }

@@ -6,6 +6,7 @@ use facesocial_store::{Actor, ActorKind, ApiKey, CollectionId, LoginId, Role, Us
 use uuid::Uuid;
 
 use super::permission::{Permission, role_has};
+use crate::error::{ApiError, ApiResult, Code};
 
 /// Who asks, and what may be asked for.
 #[derive(Debug, Clone)]
@@ -110,6 +111,18 @@ impl Principal {
     /// Whether it has a permission.
     pub fn may<P: Permission>(&self) -> bool {
         self.has(P::NAME, P::LEAST)
+    }
+
+    /// Whether it has a permission that a request turns out to need beside its handler's own.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`], which names the permission.
+    pub fn require<P: Permission>(&self) -> ApiResult<()> {
+        if self.may::<P>() {
+            return Ok(());
+        }
+        let detail = format!("this needs the permission {}, which the caller does not have", P::NAME);
+        Err(ApiError::new(Code::Forbidden, detail))
     }
 
     /// [`Self::may`] for a permission by name.

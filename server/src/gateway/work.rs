@@ -8,9 +8,9 @@ use facesocial_types::Service;
 
 use super::{analyze::Comprehensive, plan::Plan};
 use crate::{
-    auth::{HistoryWrite, Permission, Principal, Search},
+    auth::{Embeddings, HistoryWrite, Principal, Search},
     cached::{self, Caching},
-    error::{ApiError, ApiResult, Code},
+    error::ApiResult,
     extract::{Fingerprint, Upload},
     gallery::{ask, find_matches, match_form, running_model},
     history,
@@ -60,12 +60,15 @@ impl<'a> Work<'a> {
         plan: &'a Plan,
         caching: Caching,
     ) -> ApiResult<Self> {
+        if plan.embeddings {
+            principal.require::<Embeddings>()?;
+        }
         if plan.store == Some(true) {
-            allowed::<HistoryWrite>(principal)?;
+            principal.require::<HistoryWrite>()?;
         }
         let gallery = match &plan.gallery {
             Some((name, options)) => {
-                allowed::<Search>(principal)?;
+                principal.require::<Search>()?;
                 let threshold = options.threshold(state, &running_model(state)?)?;
                 let collection = ask::collection(state.store()?, principal, name).await?;
                 Some(Gallery { collection, threshold })
@@ -143,16 +146,6 @@ impl<'a> Work<'a> {
         let session = history::session(self.principal.user_id(), collection, sent, detector, took, answer.faces());
         Ok(Some(self.state.store()?.save_session(write, session).await?.value.id))
     }
-}
-
-fn allowed<P: Permission>(principal: &Principal) -> ApiResult<()> {
-    if principal.may::<P>() {
-        return Ok(());
-    }
-    Err(ApiError::new(
-        Code::Forbidden,
-        format!("this needs the permission {}, which the caller does not have", P::NAME),
-    ))
 }
 
 fn field(state: &State, plan: &Plan) -> ApiResult<String> {

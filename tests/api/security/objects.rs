@@ -156,6 +156,7 @@ async fn what_is_in_a_collection_that_one_is_not_bound_to_is_not_there() {
         "gallery:write",
         "collections:write",
         "privacy",
+        "embeddings",
         "history:read",
         "history:write",
         "jobs",

@@ -7,9 +7,9 @@ use actix_web::{
 };
 use futures_util::stream;
 
-use super::{request::Request, results::Lines};
+use super::{holds_embeddings, request::Request, results::Lines};
 use crate::{
-    auth::Jobs,
+    auth::{Embeddings, Jobs},
     error::{ApiError, ApiResult},
     extract::{Fields, Fingerprint, parse_json, read_body},
     gallery::Ask,
@@ -50,6 +50,10 @@ pub(in crate::jobs) async fn results(ask: Ask<Jobs>, path: web::Path<String>) ->
     let job = find(&ask, &path).await?;
     if job.kind != crate::jobs::Kind::Analyze.as_str() {
         return Err(ApiError::invalid("only jobs of the kind analyze have results by the line; see the job itself"));
+    }
+    if holds_embeddings(&job) {
+        // The job may be somebody else's, and the key not the one that it was begun with.
+        ask.principal().require::<Embeddings>()?;
     }
     let query = Fields::of_query(&ask.req)?;
     let from = query.number("from", 0..=u64::from(u32::MAX))?.unwrap_or(0);

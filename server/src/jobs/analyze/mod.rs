@@ -86,6 +86,11 @@ pub(super) fn archive_of(job: &Job) -> Option<Uuid> {
     }
 }
 
+/// Whether the lines of a job of analyses hold embeddings. Of one that cannot be read it must be assumed.
+fn holds_embeddings(job: &Job) -> bool {
+    Input::of(job).and_then(|input| input.plan().ok()).is_none_or(|plan| plan.embeddings)
+}
+
 /// What the job was asked for, as it is told; `None` of other jobs.
 pub(super) fn told(job: &Job) -> Option<Value> {
     let input = Input::of(job)?;

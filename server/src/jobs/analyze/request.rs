@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{Input, Source, folder};
 use crate::{
-    auth::{Analyze, Jobs, Permission},
+    auth::{Analyze, Jobs},
     cached::Caching,
     error::{ApiError, ApiResult, Code},
     extract::{Fields, Object},
@@ -112,10 +112,7 @@ impl Request {
                 "kind is not analyze; jobs on a collection are begun at /collections/NAME/jobs",
             ));
         }
-        if !ask.principal().may::<Analyze>() {
-            let detail = format!("this needs the permission {}, which the caller does not have", Analyze::NAME);
-            return Err(ApiError::new(Code::Forbidden, detail));
-        }
+        ask.principal().require::<Analyze>()?;
         let collection = check_options(ask, &self.options).await?;
         let webhook = self.webhook.map(|told| told.0.check(&ask.state)).transpose()?;
         let (source, items, images) = source(&ask.state, self.source.map(|source| source.0), archive).await?;
