@@ -12,6 +12,7 @@ use facesocial_imaging::ImageError;
 use facesocial_outbound::OutboundError;
 use facesocial_pipeline::{EngineError, Outage, PipelineError, WireError};
 use facesocial_store::StoreError;
+use facesocial_types::Failure;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -147,6 +148,9 @@ codes! {
     DeadlineExceeded = "DEADLINE_EXCEEDED", 504, "The answer took too long", retry after 5;
 }
 
+/// What is told while the server stops.
+const STOPPING: &str = "the server is stopping";
+
 /// Why a request, or one file of a batch, has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -232,6 +236,21 @@ impl ApiError {
         }
         tracing::error!(error = chain, "request failed");
         Self::new(Code::Internal, "the request failed on the server's side; the log says why under its request id")
+    }
+
+    /// Why an analysis has no answer about a face, if another time may bring one; `None` if it lies in the face.
+    pub fn passing(failure: Failure, reason: &str) -> Option<Self> {
+        let error = |code| Self::new(code, reason.to_owned());
+        match failure {
+            Failure::Lasting => None,
+            Failure::Overloaded { retry_after } => Some(error(Code::Overloaded).after(whole_seconds(retry_after))),
+            Failure::OutOfMemory => {
+                tracing::warn!(reason, "too little memory for a network");
+                Some(error(Code::OutOfMemory))
+            }
+            Failure::Late => Some(error(Code::DeadlineExceeded)),
+            Failure::Stopped => Some(Self::new(Code::NotReady, STOPPING)),
+        }
     }
 
     /// An error of the framework's, as one of ours.
@@ -368,7 +387,7 @@ impl From<EngineError> for ApiError {
                 Self::new(Code::OutOfMemory, error.to_string())
             }
             EngineError::Cancelled | EngineError::Expired => Self::new(Code::DeadlineExceeded, error.to_string()),
-            EngineError::Stopped => Self::new(Code::NotReady, "the server is stopping"),
+            EngineError::Stopped => Self::new(Code::NotReady, STOPPING),
             EngineError::Unknown { .. } => {
                 Self::new(Code::ResourceNotFound, format!("{error}; GET /api/v1/models lists those that do"))
             }
@@ -461,6 +480,23 @@ fn lower(sentence: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_another_time_may_bring_is_told_as_such() {
+        let of = |failure| ApiError::passing(failure, "it failed");
+        assert_eq!(of(Failure::Lasting), None);
+        let retry_after = Duration::from_millis(6500);
+        assert_eq!(of(Failure::Overloaded { retry_after }).unwrap().retry_after, Some(7));
+        for (failure, code) in [
+            (Failure::Overloaded { retry_after }, Code::Overloaded),
+            (Failure::OutOfMemory, Code::OutOfMemory),
+            (Failure::Late, Code::DeadlineExceeded),
+            (Failure::Stopped, Code::NotReady),
+        ] {
+            assert_eq!(of(failure).unwrap().code, code);
+            assert!(code.retry_after().is_some(), "{}", code.as_str());
+        }
+    }
 
     #[test]
     fn the_table_of_codes_is_an_api_and_changes_on_purpose() {

@@ -136,7 +136,7 @@ impl Said {
 fn done<T>(outcome: Option<Outcome<T>>) -> Result<T> {
     match outcome {
         Some(Outcome::Done(value)) => Ok(value),
-        Some(Outcome::Error { reason } | Outcome::Unavailable { reason }) => Err(reason.into()),
+        Some(Outcome::Error { reason, .. } | Outcome::Unavailable { reason }) => Err(reason.into()),
         None => Err("an analysis was not made".into()),
     }
 }

@@ -92,7 +92,7 @@ fn embedding(pipeline: &Pipeline, image: &RgbImage) -> Result<Embedding, Box<dyn
     let face = analysis.faces.into_iter().next().ok_or("no face was found")?;
     match face.recognition {
         Some(Outcome::Done(recognition)) => Ok(recognition.embedding),
-        Some(Outcome::Unavailable { reason } | Outcome::Error { reason }) => Err(reason.into()),
+        Some(Outcome::Unavailable { reason } | Outcome::Error { reason, .. }) => Err(reason.into()),
         None => Err("recognition was not asked for".into()),
     }
 }

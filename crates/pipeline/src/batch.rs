@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use facesocial_engine::{Caller, Engine, EngineError, on_pool};
-use facesocial_types::{Face, Outcome};
+use facesocial_types::{Face, Failure, Outcome};
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -71,7 +71,7 @@ impl<P> Begun<P> {
         let of = |(index, present): (usize, bool)| match present.then(|| answers.next()).flatten() {
             Some(Ok(value)) => answer(index, value),
             Some(Err(error)) => failed(&error),
-            None => Outcome::Error { reason: NO_LANDMARKS.to_owned() },
+            None => Outcome::Error { reason: NO_LANDMARKS.to_owned(), failure: Failure::Lasting },
         };
         let outcomes = self.present.into_iter().enumerate().map(of).collect();
         if let Some(watch) = watch {
@@ -92,13 +92,43 @@ pub(crate) fn failed<T>(error: &EngineError) -> Outcome<T> {
         EngineError::Absent { reason, .. } | EngineError::Unreachable { reason, .. } => {
             Outcome::Unavailable { reason: reason.clone() }
         }
-        other => Outcome::Error { reason: other.to_string() },
+        other => Outcome::Error { reason: other.to_string(), failure: failure(other) },
+    }
+}
+
+/// Whether the same question may be answered later.
+fn failure(error: &EngineError) -> Failure {
+    match error {
+        EngineError::Overloaded { retry_after, .. } => Failure::Overloaded { retry_after: *retry_after },
+        EngineError::OutOfMemory { .. } | EngineError::NoRoom { .. } => Failure::OutOfMemory,
+        EngineError::Cancelled | EngineError::Expired => Failure::Late,
+        EngineError::Stopped => Failure::Stopped,
+        _ => Failure::Lasting,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn a_failure_that_passes_is_told_from_one_that_lies_in_the_face() {
+        let (network, retry_after) = ("x", Duration::from_secs(3));
+        for (error, expected) in [
+            (EngineError::Overloaded { network, retry_after }, Failure::Overloaded { retry_after }),
+            (EngineError::NoRoom { network, needs: 3, used: 2, limit: 4 }, Failure::OutOfMemory),
+            (EngineError::Expired, Failure::Late),
+            (EngineError::Cancelled, Failure::Late),
+            (EngineError::Stopped, Failure::Stopped),
+            (EngineError::Panicked { network }, Failure::Lasting),
+            (EngineError::Elsewhere { network, reason: "it fell".to_owned() }, Failure::Lasting),
+        ] {
+            let told = Outcome::<()>::Error { reason: error.to_string(), failure: expected };
+            assert_eq!(failed(&error), told);
+        }
+    }
 
     #[test]
     fn answers_go_to_the_faces_that_had_a_crop() {
@@ -109,8 +139,9 @@ mod tests {
         };
         let outcomes = begun.finish(None, wait, |index, value| Outcome::Done((index, value)));
         assert_eq!(outcomes[0], Outcome::Done((0, 10)));
-        assert_eq!(outcomes[1], Outcome::Error { reason: NO_LANDMARKS.to_owned() });
-        assert_eq!(outcomes[2], Outcome::Error { reason: EngineError::Expired.to_string() });
+        let error = |reason: &str, failure| Outcome::Error { reason: reason.to_owned(), failure };
+        assert_eq!(outcomes[1], error(NO_LANDMARKS, Failure::Lasting));
+        assert_eq!(outcomes[2], error(&EngineError::Expired.to_string(), Failure::Late));
         assert_eq!(outcomes[3], Outcome::Done((3, 30)));
     }
 

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use facesocial_engine::{Engine, EngineError, Ensemble, FaceCrop, Member, PendingEmbeddings, joint_id};
 use facesocial_imaging::{self as imaging, Sampling};
-use facesocial_types::{Embedding, EmbeddingError, Face, ModelId, Outcome, Recognition};
+use facesocial_types::{Embedding, EmbeddingError, Face, Failure, ModelId, Outcome, Recognition};
 use image::RgbImage;
 
 use crate::{
-    batch::{Begun, Call, cut},
+    batch::{Begun, Call, cut, failed},
     error::{PipelineError, Result},
 };
 
@@ -63,7 +63,9 @@ pub(crate) fn finish(call: Call<'_>, begun: Begun<PendingMembers>) -> Vec<Outcom
         |pending| members(call.engine, pending),
         |_, members| match members.and_then(|members| fuse(call.engine, &members)) {
             Ok(embedding) => Outcome::Done(Recognition { embedding }),
-            Err(e) => Outcome::Error { reason: e.to_string() },
+            Err(PipelineError::Engine(error)) => failed(&error),
+            // A vector that is none: the networks say the same of the same face.
+            Err(error) => Outcome::Error { reason: error.to_string(), failure: Failure::Lasting },
         },
     )
 }

@@ -1,5 +1,7 @@
 //! What is said about the faces of a photo.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{BBox, Embedding, Face, Landmarks, ModelId};
@@ -14,11 +16,31 @@ pub enum Outcome<T> {
         /// Sentence for a person.
         reason: String,
     },
-    /// The network ran and failed on this face.
+    /// The network gave none about this face.
     Error {
         /// Sentence for a person.
         reason: String,
+        /// Whether asking again may help.
+        failure: Failure,
     },
+}
+
+/// What kept a network from an answer about a face.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The face, or what the network makes of it: asked again, it fails again.
+    Lasting,
+    /// As many faces waited for the network as may.
+    Overloaded {
+        /// When the line should be gone.
+        retry_after: Duration,
+    },
+    /// There was too little memory.
+    OutOfMemory,
+    /// The time for the answer was over.
+    Late,
+    /// The networks are being stopped.
+    Stopped,
 }
 
 impl<T> Outcome<T> {

@@ -13,8 +13,8 @@ mod model_id;
 mod service;
 
 pub use analysis::{
-    Analysis, AntiSpoof, Comparison, Deepfake, DeepfakeDecision, Detection, FaceAnalysis, Gender, GenderAge, HeadPose,
-    LivenessDecision, Outcome, Quality, QualityMetrics, QualityReason, Recognition,
+    Analysis, AntiSpoof, Comparison, Deepfake, DeepfakeDecision, Detection, FaceAnalysis, Failure, Gender, GenderAge,
+    HeadPose, LivenessDecision, Outcome, Quality, QualityMetrics, QualityReason, Recognition,
 };
 pub use embedding::{Embedding, EmbeddingError};
 pub use geometry::{BBox, Face, Landmark, LandmarkName, Landmarks, Point};

@@ -190,7 +190,7 @@ fn answer<T, U>(outcome: &Outcome<T>, json: impl Fn(&T) -> U) -> Answer<U> {
     match outcome {
         Outcome::Done(value) => Answer::Done(json(value)),
         Outcome::Unavailable { reason } => Answer::Missing { status: "unavailable", reason: reason.clone() },
-        Outcome::Error { reason } => Answer::Missing { status: "error", reason: reason.clone() },
+        Outcome::Error { reason, .. } => Answer::Missing { status: "error", reason: reason.clone() },
     }
 }
 

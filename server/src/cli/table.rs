@@ -133,7 +133,7 @@ fn answer(face: &FaceAnalysis, analyzer: Analyzer, notes: &mut Notes, problems: 
             notes.0.insert(analyzer.as_str(), reason);
             "-".to_owned()
         }
-        Some(Outcome::Error { reason }) => {
+        Some(Outcome::Error { reason, .. }) => {
             problems.push(format!("face {}: {analyzer}: {reason}", face.index));
             "failed".to_owned()
         }
@@ -145,7 +145,7 @@ fn map<T>(outcome: &Outcome<T>, text: fn(&T) -> String) -> Outcome<String> {
     match outcome {
         Outcome::Done(value) => Outcome::Done(text(value)),
         Outcome::Unavailable { reason } => Outcome::Unavailable { reason: reason.clone() },
-        Outcome::Error { reason } => Outcome::Error { reason: reason.clone() },
+        Outcome::Error { reason, failure } => Outcome::Error { reason: reason.clone(), failure: *failure },
     }
 }
 
@@ -209,6 +209,8 @@ pub const fn gender(gender: Gender) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use facesocial_types::Failure;
+
     use super::{super::annotate::tests::analysis, *};
 
     #[test]
@@ -239,7 +241,7 @@ mod tests {
     #[test]
     fn an_answer_that_failed_is_told_under_the_table() {
         let mut failed = analysis();
-        failed.faces[0].antispoof = Some(Outcome::Error { reason: "no crop".to_owned() });
+        failed.faces[0].antispoof = Some(Outcome::Error { reason: "no crop".to_owned(), failure: Failure::Lasting });
         let only: AnalyzerSet = [Analyzer::Antispoof].into_iter().collect();
         let text = photo("p.jpg", &failed, only, &mut Notes::default());
         assert!(text.contains("failed") && text.ends_with("  face 0: antispoof: no crop\n"), "{text}");

@@ -42,7 +42,7 @@ pub fn done<T>(outcome: Option<Outcome<T>>) -> anyhow::Result<T> {
     match outcome {
         Some(Outcome::Done(value)) => Ok(value),
         Some(Outcome::Unavailable { reason }) => bail!("nothing to measure: {reason}"),
-        Some(Outcome::Error { reason }) => bail!("{reason}"),
+        Some(Outcome::Error { reason, .. }) => bail!("{reason}"),
         None => bail!("the pipeline gave no answer for the face"),
     }
 }

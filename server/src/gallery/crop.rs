@@ -3,10 +3,10 @@
 
 use facesocial_imaging::{self as imaging, Sampling};
 use facesocial_pipeline::DetectOptions;
-use facesocial_types::{Analyzer, AnalyzerSet, BBox, Detection, Embedding, Face, Outcome, Service};
+use facesocial_types::{Analyzer, AnalyzerSet, BBox, Detection, Embedding, Face};
 use image::RgbImage;
 
-use super::probe::embed_again;
+use super::probe;
 use crate::{
     error::{ApiError, ApiResult, Code},
     state::Loaded,
@@ -38,15 +38,9 @@ pub fn embed(loaded: &Loaded, crop: &RgbImage) -> ApiResult<Embedding> {
     let no_face = || ApiError::new(Code::NoFace, "the face was not found again in its crop");
     let face = middle(faces, crop.width(), crop.height()).ok_or_else(no_face)?;
     let wanted = AnalyzerSet::NONE.with(Analyzer::Recognition);
-    let mut analysis = pipeline.analyze_faces(crop, Detection { detector, faces: vec![face.clone()] }, wanted);
-    match analysis.faces.pop().and_then(|face| face.recognition) {
-        Some(Outcome::Done(recognition)) => Ok(recognition.embedding),
-        Some(Outcome::Unavailable { reason }) => Err(loaded.unavailable(Service::Recognition, reason)),
-        Some(Outcome::Error { reason }) => {
-            embed_again(loaded, crop, &face, reason)?.map_err(|reason| ApiError::new(Code::NoFace, reason))
-        }
-        None => Err(no_face()),
-    }
+    let mut analysis = pipeline.analyze_faces(crop, Detection { detector, faces: vec![face] }, wanted);
+    let answer = analysis.faces.pop().and_then(|face| face.recognition);
+    probe::embedding(loaded, answer)?.map_err(|reason| ApiError::new(Code::NoFace, reason))
 }
 
 /// The face that the crop was cut around.

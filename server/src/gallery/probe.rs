@@ -6,9 +6,8 @@ use facesocial_imaging::Photo;
 use facesocial_pipeline::{DetectOptions, FarTarget, PipelineError};
 use facesocial_types::{
     Analyzer, AnalyzerSet, BBox, Detection, Embedding, Face, FaceAnalysis, ModelId, Outcome, Quality, QualityReason,
-    Service,
+    Recognition, Service,
 };
-use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -186,16 +185,7 @@ fn look(loaded: &Loaded, photo: &Photo, target: Target, keep: bool) -> ApiResult
     let wanted = AnalyzerSet::NONE.with(Analyzer::Quality).with(Analyzer::Recognition);
     let analysis = pipeline.analyze_faces(&photo.image, Detection { detector, faces }, wanted);
     let probe = |(index, mut face): (usize, FaceAnalysis)| {
-        let embedding = match face.recognition.take() {
-            Some(Outcome::Done(recognition)) => Ok(Packed(recognition.embedding)),
-            // Nothing that the face could do anything about, nor anything to remember of it.
-            Some(Outcome::Unavailable { reason }) => return Err(loaded.unavailable(Service::Recognition, reason)),
-            Some(Outcome::Error { reason }) => {
-                let face = Face { bbox: face.bbox, score: face.score, landmarks: face.landmarks.clone() };
-                embed_again(loaded, &photo.image, &face, reason)?.map(Packed)
-            }
-            None => Err("it was not embedded".to_owned()),
-        };
+        let embedding = embedding(loaded, face.recognition.take())?.map(Packed);
         let (quality, reasons) = match face.quality {
             Some(Outcome::Done(Quality { score, reasons, .. })) => (score, reasons),
             _ => (0.0, Vec::new()),
@@ -214,25 +204,23 @@ fn look(loaded: &Loaded, photo: &Photo, target: Target, keep: bool) -> ApiResult
     Ok((probes, whole))
 }
 
-/// The embedding of a face that an analysis failed to give for `reason`, or the reason again if it lies in the face. Asked for by
-/// itself, because only so it is told what failed.
+/// The embedding that an analysis gave of a face, or why the face has none.
 ///
 /// # Errors
-/// What passes: no time, no room, nobody who answers. Such a face is not one that cannot be recognised, and is not to be
-/// remembered as such.
-pub(super) fn embed_again(
+/// What lies in nothing that the face could do anything about: no weights, no time, no room, nobody who answers. Such a face is
+/// not one that cannot be recognised, and is not to be remembered as such.
+pub(super) fn embedding(
     loaded: &Loaded,
-    image: &RgbImage,
-    face: &Face,
-    reason: String,
+    recognition: Option<Outcome<Recognition>>,
 ) -> ApiResult<Result<Embedding, String>> {
-    let Loaded { pipeline, .. } = loaded;
-    match pipeline.embed_members(image, face).and_then(|members| pipeline.fuse(&members)) {
-        Ok(embedding) => Ok(Ok(embedding)),
-        Err(error) => {
-            let error = ApiError::from(error);
-            if error.code.retry_after().is_some() { Err(error) } else { Ok(Err(reason)) }
-        }
+    match recognition {
+        Some(Outcome::Done(recognition)) => Ok(Ok(recognition.embedding)),
+        Some(Outcome::Unavailable { reason }) => Err(loaded.unavailable(Service::Recognition, reason)),
+        Some(Outcome::Error { reason, failure }) => match ApiError::passing(failure, &reason) {
+            Some(error) => Err(error),
+            None => Ok(Err(reason)),
+        },
+        None => Ok(Err("it was not embedded".to_owned())),
     }
 }
 
@@ -323,12 +311,21 @@ mod tests {
         let loaded = Loaded::load(&args.options(services).unwrap()).unwrap();
         let image = image::open(root.join("tests/images/portrait.jpg")).unwrap().to_rgb8();
         let found = loaded.pipeline.detect(&image, &DetectOptions::default()).unwrap().faces.remove(0);
-        let again = |loaded: &Loaded, face: &Face| embed_again(loaded, &image, face, "it failed".to_owned());
-        assert!(again(&loaded, &found).unwrap().is_ok(), "it had only failed once");
+        let embedded = |loaded: &Loaded, face: &Face| {
+            let detection = Detection { detector: "none".to_owned(), faces: vec![face.clone()] };
+            let wanted = AnalyzerSet::NONE.with(Analyzer::Recognition);
+            let answer = loaded.pipeline.analyze_faces(&image, detection, wanted).faces.remove(0);
+            embedding(loaded, answer.recognition)
+        };
+        assert!(embedded(&loaded, &found).unwrap().is_ok());
         let bare = Face { landmarks: Landmarks::default(), ..found.clone() };
-        assert_eq!(again(&loaded, &bare).unwrap().unwrap_err(), "it failed");
+        assert!(embedded(&loaded, &bare).unwrap().unwrap_err().contains("landmarks"));
         let late = loaded.on_behalf_of(Caller::new(ClientId::of("x"), Some(Instant::now())));
-        assert_eq!(again(&late, &found).unwrap_err().code, Code::DeadlineExceeded);
+        let error = embedded(&late, &found).unwrap_err();
+        assert_eq!(error.code, Code::DeadlineExceeded);
+        assert!(error.response(None).headers().contains_key("retry-after"));
+        // However late it is: the face cannot be aligned at any time.
+        assert!(embedded(&late, &bare).unwrap().is_err());
     }
 
     fn face(width: f32, alignable: bool) -> Face {

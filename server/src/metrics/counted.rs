@@ -348,7 +348,7 @@ fn histograms(registry: &Registry, family: &Family, upper_ends: &[f64]) -> Histo
 
 #[cfg(test)]
 mod tests {
-    use facesocial_types::{AntiSpoof, BBox, Landmarks, ModelId};
+    use facesocial_types::{AntiSpoof, BBox, Failure, Landmarks, ModelId};
     use prometheus::TextEncoder;
 
     use super::*;
@@ -410,7 +410,7 @@ mod tests {
         metrics.searched(Detector::Auto, &[Service::Mediapipe, Service::Mtcnn], None);
         let model = ModelId::new("net", "1");
         let live = Outcome::Done(AntiSpoof { model, score: 0.9, decision: LivenessDecision::Live });
-        let failed = Outcome::Error { reason: "x".to_owned() };
+        let failed = Outcome::Error { reason: "x".to_owned(), failure: Failure::Lasting };
         let wanted = AnalyzerSet::NONE.with(Analyzer::Antispoof);
         metrics.analysed(wanted, &[face(live), face(failed)]);
         metrics.analysed(wanted, &[]);

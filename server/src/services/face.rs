@@ -124,7 +124,7 @@ impl<T> Answer<T> {
         match outcome {
             Outcome::Done(value) => Self::Done(done(value)),
             Outcome::Unavailable { reason } => Self::unavailable(reason),
-            Outcome::Error { reason } => Self::Missing { status: "error", reason: reason.clone() },
+            Outcome::Error { reason, .. } => Self::Missing { status: "error", reason: reason.clone() },
         }
     }
 
@@ -239,7 +239,7 @@ fn without_answer(analysis: &Analysis, analyzer: Analyzer) -> impl Iterator<Item
         match outcome? {
             Outcome::Done(_) => None,
             Outcome::Unavailable { reason } => Some((false, reason)),
-            Outcome::Error { reason } => Some((true, reason)),
+            Outcome::Error { reason, .. } => Some((true, reason)),
         }
     }
     analysis.faces.iter().filter_map(move |face| match analyzer {
