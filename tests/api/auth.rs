@@ -163,7 +163,19 @@ async fn forged_tokens_are_refused() {
     let tokens = Tokens::new(SECRET.as_bytes());
     let other_key = Tokens::new(b"another secret, also long enough for this");
     let admin = server.user(Rank::Admin);
+    let issued = |at: i64| {
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
+        let mut claims: Value = serde_json::from_slice(&claims).unwrap();
+        let now = claims["iat"].as_i64().unwrap();
+        claims["iat"] = json!(now + at);
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+    };
+    // The clocks of several servers differ a little.
+    ok(server.account(&issued(30)).await).await;
     for forged in [
+        issued(120),
+        issued(86_400),
         format!("{none}.{claims}."),
         format!("{none}.{claims}.{signature}"),
         other_key.access(admin, Rank::Admin, LoginId::new(), ttl).unwrap(),

@@ -17,7 +17,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::hs256;
+use super::{hs256, tokens::is_ahead};
 use crate::{
     error::{ApiError, ApiResult, Code},
     state::State,
@@ -75,8 +75,8 @@ impl InternalTokens {
     /// Whether a server of this system made the token, a moment ago.
     pub fn is_good(&self, token: &str) -> bool {
         let found = jsonwebtoken::decode::<Claims>(token, &self.checking, &self.validation);
-        // One that is good for long was not made here.
-        found.is_ok_and(|data| data.claims.exp.saturating_sub(data.claims.iat) <= TTL)
+        // One that is good for long, or from the future, was not made here.
+        found.is_ok_and(|data| !is_ahead(data.claims.iat) && data.claims.exp.saturating_sub(data.claims.iat) <= TTL)
     }
 }
 
@@ -145,6 +145,7 @@ mod tests {
             (json!({ "aud": "facesocial-service" }), Algorithm::HS256, SECRET),
             (json!({ "iss": "facesocial" }), Algorithm::HS256, SECRET),
             (json!({ "iat": now - 200, "exp": now - 140 }), Algorithm::HS256, SECRET),
+            (json!({ "iat": now + 120, "exp": now + 120 + TTL }), Algorithm::HS256, SECRET),
             (json!({ "exp": now + 3600 }), Algorithm::HS256, SECRET),
             (json!({ "exp": null }), Algorithm::HS256, SECRET),
         ] {

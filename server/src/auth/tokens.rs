@@ -26,6 +26,9 @@ const SERVICE_TTL: Duration = Duration::from_secs(60);
 const MAX_SERVICE_TTL: i64 = 300;
 /// Seconds that clocks of several machines may differ by.
 const LEEWAY: u64 = 5;
+/// Seconds that a token may have been issued ahead of this machine's clock. One from further ahead was made by whoever stole the
+/// secret, to be used later, or by a clock that nothing else of the token can be believed by.
+const MAX_AHEAD: i64 = 60;
 /// How every API key begins.
 pub const KEY_PREFIX: &str = "fsk_";
 /// Characters of a key that are kept to recognise it by.
@@ -126,15 +129,19 @@ impl Tokens {
     /// What a token says; whether its login still holds is for the store to say.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`]: not signed here with HS256, expired, or for somebody else.
+    /// [`Code::Unauthenticated`]: not signed here with HS256, expired, issued in the future, or for somebody else.
     pub fn check(&self, token: &str) -> ApiResult<Claims> {
         let access = jsonwebtoken::decode::<AccessClaims>(token, &self.checking, &self.access);
         if let Ok(access) = access {
-            return Ok(Claims::Access(access.claims));
+            let claims = access.claims;
+            return if is_ahead(claims.iat) { Err(invalid()) } else { Ok(Claims::Access(claims)) };
         }
         let service = jsonwebtoken::decode::<ServiceClaims>(token, &self.checking, &self.service);
         match service.map(|data| data.claims) {
-            Ok(claims) if claims.exp.saturating_sub(claims.iat) <= MAX_SERVICE_TTL => Ok(Claims::Service(claims)),
+            Ok(ServiceClaims { iat, exp, .. }) if is_ahead(iat) || exp.saturating_sub(iat) > MAX_SERVICE_TTL => {
+                Err(invalid())
+            }
+            Ok(claims) => Ok(Claims::Service(claims)),
             // One sentence for all, but for the one that a client can do something about.
             _ if access.is_err_and(|e| *e.kind() == jsonwebtoken::errors::ErrorKind::ExpiredSignature) => {
                 let detail = "the access token has expired; get a new one with the refresh token";
@@ -157,6 +164,11 @@ fn validation(audience: &str) -> Validation {
     validation.set_audience(&[audience]);
     validation.leeway = LEEWAY;
     validation
+}
+
+/// Whether a token says that it was issued after now, by more than clocks differ.
+pub(super) fn is_ahead(iat: i64) -> bool {
+    iat > OffsetDateTime::now_utc().unix_timestamp().saturating_add(MAX_AHEAD)
 }
 
 fn span(ttl: Duration) -> (i64, i64) {
@@ -271,6 +283,23 @@ mod tests {
         assert!(Tokens::new(SECRET).check(&expired).unwrap_err().detail.contains("expired"));
         assert_refused(&forged(json!({ "exp": null }), Algorithm::HS256, SECRET));
         assert_refused(&forged(json!({ "exp": "never" }), Algorithm::HS256, SECRET));
+    }
+
+    #[test]
+    fn a_token_from_the_future_is_refused() {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        for (aud, sub) in [(AUDIENCE, UserId::new().to_string()), (SERVICE_AUDIENCE, "gateway".to_owned())] {
+            let issued = |iat: i64| {
+                let exp = iat.saturating_add(60);
+                forged(json!({ "aud": aud, "sub": sub, "iat": iat, "exp": exp }), Algorithm::HS256, SECRET)
+            };
+            // Clocks differ.
+            assert!(Tokens::new(SECRET).check(&issued(now + 30)).is_ok(), "{aud}");
+            for ahead in [now + 120, now + 1_000_000, i64::MAX] {
+                assert_refused(&issued(ahead));
+            }
+        }
+        assert_refused(&forged(json!({ "iat": null }), Algorithm::HS256, SECRET));
     }
 
     #[test]
