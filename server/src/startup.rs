@@ -342,7 +342,7 @@ pub fn app(
         .wrap(from_fn(access::check))
         .wrap(Condition::new(!origins.is_empty(), cors::allow(origins)))
         .wrap(from_fn(envelope))
-        .configure(|cfg| routes(role, &state.services, audience, cfg))
+        .configure(|cfg| routes(role, &state.services, audience, state.pages, cfg))
         .default_service(web::to(not_found))
 }
 
@@ -388,8 +388,8 @@ fn metrics_server(listener: TcpListener, state: web::Data<State>) -> io::Result<
     Ok(server.run())
 }
 
-/// Everything that the listener for `role` answers to this audience.
-pub fn routes(role: Role, enabled: &[Service], audience: Audience, cfg: &mut web::ServiceConfig) {
+/// Everything that the listener for `role` answers to this audience; the gateway with its pages for browsers if `pages`.
+pub fn routes(role: Role, enabled: &[Service], audience: Audience, pages: bool, cfg: &mut web::ServiceConfig) {
     cfg.service(get("/healthz", healthz)).service(get("/readyz", readyz));
     cfg.service(get(metrics::access::PATH, metrics::api::metrics));
     if audience != Audience::Clients && matches!(role, Role::Service(_)) {
@@ -401,7 +401,9 @@ pub fn routes(role: Role, enabled: &[Service], audience: Audience, cfg: &mut web
     match role {
         Role::Gateway => {
             gateway::configure(enabled, cfg);
-            console::configure(cfg);
+            if pages {
+                console::configure(cfg);
+            }
         }
         Role::Service(service) => services::configure(service, cfg),
     }

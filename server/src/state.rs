@@ -181,6 +181,8 @@ pub struct State {
     pub access_log: bool,
     /// Whether verifications without a challenge are refused.
     pub require_challenge: bool,
+    /// Whether the gateway answers the console and the document of the API.
+    pub pages: bool,
     /// Whether the listeners speak TLS.
     pub tls: bool,
     loaded: OnceLock<Arc<Loaded>>,
@@ -219,6 +221,7 @@ impl State {
             scrape_token: config.observe.metrics_token.as_ref().map(ScrapeToken::new),
             access_log: config.observe.access_log,
             require_challenge: config.access.require_challenge,
+            pages: config.access.pages,
             tls: config.tls.is_some(),
             loaded: OnceLock::new(),
             store: OnceLock::new(),

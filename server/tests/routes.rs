@@ -71,8 +71,9 @@ async fn every_route_stands_in_the_table_of_who_may_ask_what() {
     let mut served = BTreeSet::new();
     for role in roles() {
         let map = |req: HttpRequest| async move { format!("{:#?}", req.resource_map()) };
-        let app =
-            App::new().configure(|cfg| routes(role, Service::ALL, Audience::All, cfg)).route(MAP, web::get().to(map));
+        let app = App::new()
+            .configure(|cfg| routes(role, Service::ALL, Audience::All, true, cfg))
+            .route(MAP, web::get().to(map));
         let app = test::init_service(app).await;
         let map = test::call_and_read_body(&app, test::TestRequest::get().uri(MAP).to_request()).await;
         let paths = patterns(std::str::from_utf8(&map).unwrap());

@@ -127,6 +127,28 @@ async fn the_page_and_the_document_need_no_account_and_tell_who_does() {
 }
 
 #[tokio::test]
+async fn switched_off_there_are_no_pages_and_everything_else_is() {
+    let server = secured(|access| access.pages = false).await;
+    let document: Value = serde_json::from_str(include_str!("../../server/openapi.json")).unwrap();
+    let pages = document["paths"].as_object().unwrap().iter().filter(|(_, item)| item["get"]["tags"][0] == "Pages");
+    let pages: Vec<&str> = pages.map(|(path, _)| path.as_str()).collect();
+    assert_eq!(pages, ["/console", "/console/{path}", "/docs", "/openapi.json"]);
+    let asset = assets(&get(app().gateway("/console/")).await.text().await.unwrap()).remove(0);
+    for path in ["/console", "/console/", "/console/analyse", "/docs", "/openapi.json", &asset] {
+        let url = server.app.gateway(path);
+        let told = problem(get(url.clone()).await, 404, "NOT_FOUND").await;
+        // To somebody with an account it is the same, and the same as of a path that never was.
+        let known = Client::new().get(&url).bearer_auth(server.token(Rank::Admin)).send().await.unwrap();
+        assert_eq!(problem(known, 404, "NOT_FOUND").await, told);
+        let never = server.app.gateway("/no/such/path");
+        let never = Client::new().get(never).bearer_auth(server.token(Rank::Admin)).send().await.unwrap();
+        assert_eq!(problem(never, 404, "NOT_FOUND").await, told);
+    }
+    ok(get(server.app.gateway("/healthz")).await).await;
+    ok(server.account(&server.token(Rank::ReadOnly)).await).await;
+}
+
+#[tokio::test]
 async fn the_document_is_served_as_it_is_committed() {
     let served: Value = ok(get(app().gateway("/openapi.json")).await).await;
     let committed: Value = serde_json::from_str(include_str!("../../server/openapi.json")).unwrap();

@@ -56,6 +56,10 @@ pub struct AccessArgs {
     /// Origins whose pages may ask from a browser, such as `https://app.example.org`; none unless given.
     #[arg(long, env = "FACESOCIAL_CORS_ORIGIN", value_name = "LIST", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
+    /// Whether the gateway answers the console (/console), the document of the API (/openapi.json) and the page that shows it
+    /// (/docs). They hold no data, need no account, and tell whoever asks which program and version runs.
+    #[arg(long, env = "FACESOCIAL_PAGES", value_enum, default_value = "on")]
+    pub pages: Switch,
     /// A Redis that several servers share counters and cached results through, as redis://host:6379/0. Unless given, each
     /// server has its own.
     #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
@@ -86,6 +90,8 @@ pub struct AccessConfig {
     pub require_challenge: bool,
     /// Origins whose pages may ask from a browser.
     pub cors_origins: Vec<String>,
+    /// Whether the gateway answers the console and the document of the API.
+    pub pages: bool,
     /// What several servers share counters and cached results through.
     pub redis_url: Option<Secret>,
 }
@@ -103,6 +109,7 @@ impl AccessConfig {
             upload_rate_limit: None,
             require_challenge: false,
             cors_origins: Vec::new(),
+            pages: true,
             redis_url: None,
         }
     }
@@ -138,6 +145,7 @@ impl TryFrom<AccessArgs> for AccessConfig {
             upload_rate_limit: rate(args.upload_rate_limit, UPLOAD_RATE),
             require_challenge: args.require_challenge,
             cors_origins: args.cors_origin.iter().map(|o| origin(o)).collect::<anyhow::Result<_>>()?,
+            pages: args.pages == Switch::On,
             redis_url: match args.redis_url_file.filter(|file| !file.as_os_str().is_empty()) {
                 Some(file) => Some(secret_in(&file)?),
                 None => args.redis_url.and_then(Secret::given),
@@ -185,6 +193,13 @@ mod tests {
         let config = |file: &std::path::Path| config(&["--redis-url-file", file.to_str().unwrap()]);
         assert_eq!(config(&file).unwrap().redis_url.unwrap().expose(), "redis://:secret@redis:6379/0");
         assert!(config(&empty).unwrap_err().to_string().contains("is empty"));
+    }
+
+    #[test]
+    fn pages_are_answered_unless_they_are_switched_off() {
+        assert!(config(&[]).unwrap().pages && AccessConfig::open().pages);
+        assert!(!config(&["--pages", "off"]).unwrap().pages);
+        assert!(config(&["--pages", "sometimes"]).is_err());
     }
 
     #[test]
