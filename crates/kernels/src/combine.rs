@@ -86,6 +86,20 @@ pub fn channels(xs: &Map, channels: std::ops::Range<usize>) -> Result<Map> {
     Ok(out)
 }
 
+/// The first pixel of each image, `[n, h, w, c] -> [n, 1, 1, c]`.
+///
+/// # Errors
+/// The images have no pixels.
+pub fn first_pixel(xs: &Map) -> Result<Map> {
+    let [n, h, w, c] = xs.shape();
+    if h * w == 0 {
+        return Err(shape_error!("the first of {h} x {w} pixels"));
+    }
+    let mut out = Map::unwritten(xs.pool(), [n, 1, 1, c]);
+    lines(&mut out, 1, |image, to| to.copy_from_slice(&xs.values()[image * h * w * c..][..c]));
+    Ok(out)
+}
+
 /// Each channel of each image times its factor: `[n, h, w, c]`, `[n, 1, 1, c] -> [n, h, w, c]`.
 ///
 /// # Errors
@@ -207,6 +221,13 @@ mod tests {
         assert_eq!(channels(&both, 1..3).unwrap().values(), b.values());
         assert!(channels(&both, 2..4).is_err() && concat(&[]).is_err());
         assert!(concat(&[&a, &map(&[0.0], [1; 4])]).is_err());
+    }
+
+    #[test]
+    fn the_first_pixel_is_each_images() {
+        let xs = map(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], [2, 1, 2, 2]);
+        assert_eq!(first_pixel(&xs).unwrap().values(), [1.0, 2.0, 5.0, 6.0]);
+        assert!(first_pixel(&map(&[], [1, 0, 2, 1])).is_err());
     }
 
     #[test]

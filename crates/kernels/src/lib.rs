@@ -2,7 +2,8 @@
 //!
 //! A [`Conv2d`] packs its weights once, for the processor at hand, and computes bias, rectifier and shortcut in the pass
 //! that computes the sums. Between layers stand [`Map`]s, channels last, in memory of a [`Pool`] that is used again, so
-//! that a network allocates nothing when it runs. The rest is small: pooling, sums, concatenation, resizing.
+//! that a network allocates nothing when it runs. [`attention`] and [`LayerNorm`] serve transformers, whose tokens are pixels
+//! in a row. The rest is small: pooling, sums, concatenation, resizing.
 //!
 //! # Where candle ends
 //!
@@ -38,21 +39,25 @@
 
 mod activation;
 mod aligned;
+mod attention;
 mod combine;
 mod conv;
 mod error;
 mod instructions;
 mod kernel;
+mod layer_norm;
 mod map;
 mod pool;
 mod pooling;
 mod threads;
 
 pub use activation::Activation;
-pub use combine::{activate, add, bilinear, channels, concat, enlarge, scale};
+pub use attention::attention;
+pub use combine::{activate, add, bilinear, channels, concat, enlarge, first_pixel, scale};
 pub use conv::{Conv2d, ConvSpec, Minimal, Padding};
 pub use error::{KernelError, Result};
 pub use instructions::Instructions;
+pub use layer_norm::LayerNorm;
 pub use map::Map;
 pub use pool::Pool;
 pub use pooling::{PoolSpec, avg_pool, max_pool, mean};

@@ -13,12 +13,16 @@
 
 use candle::Tensor;
 use candle_nn::{VarBuilder, linear};
+use facesocial_kernels::Pool;
 use image::RgbImage;
 
 use crate::{
     error::Result,
     iresnet::{BN_EPS, Backbone, CHANNELS, Config, IBasicBlock, LAST_SIZE, Shortcut, conv3x3},
-    nn::{ChannelOrder, ConvConfig, Normalize, batch_norm, batch_norm_plain, conv2d_bn, prelu},
+    nn::{
+        ChannelOrder, ConvConfig, FusedConv, MapLinear, Normalize, Rectifier, batch_norm, batch_norm_plain, conv2d_bn,
+        prelu,
+    },
 };
 
 pub use crate::iresnet::{EMBEDDING_LEN, INPUT_SIZE};
@@ -41,16 +45,16 @@ fn unit(vb: &VarBuilder<'_>, c_in: usize, c_out: usize, stride: usize) -> Result
         (true, _) => Shortcut::Subsample,
         (false, _) => {
             let config = ConvConfig::default().stride(stride);
-            Shortcut::Conv(conv2d_bn(shortcut.pp("0"), shortcut.pp("1"), (c_in, c_out), (1, 1), config, BN_EPS)?)
+            Shortcut::conv(conv2d_bn(shortcut.pp("0"), shortcut.pp("1"), (c_in, c_out), (1, 1), config, BN_EPS)?)?
         }
     };
-    Ok(IBasicBlock {
-        bn1: batch_norm(res.pp("0"), c_in, BN_EPS)?,
-        conv1: conv_bn(1, c_in, 1)?,
-        prelu: prelu(res.pp("3"), c_out)?,
-        conv2: conv_bn(4, c_out, stride)?,
+    Ok(IBasicBlock::new(
+        batch_norm(res.pp("0"), c_in, BN_EPS)?,
+        conv_bn(1, c_in, 1)?,
+        prelu(res.pp("3"), c_out)?,
+        conv_bn(4, c_out, stride)?,
         shortcut,
-    })
+    )?)
 }
 
 /// The network.
@@ -88,15 +92,17 @@ impl AdaFace {
             layers.push(layer);
         }
         let (input, output) = (vb.pp("input_layer"), vb.pp("output_layer"));
+        let conv1 = conv2d_bn(input.pp("0"), input.pp("1"), (3, CHANNELS[0]), (3, 3), conv3x3(1), BN_EPS)?;
+        let norm = batch_norm(output.pp("0"), c_in, BN_EPS)?;
+        let fc = linear(c_in * LAST_SIZE * LAST_SIZE, EMBEDDING_LEN, output.pp("3"))?;
+        let features = batch_norm_plain(output.pp("4"), EMBEDDING_LEN, BN_EPS)?;
         let backbone = Backbone {
-            conv1: conv2d_bn(input.pp("0"), input.pp("1"), (3, CHANNELS[0]), (3, 3), conv3x3(1), BN_EPS)?,
-            prelu: prelu(input.pp("2"), CHANNELS[0])?,
+            conv1: FusedConv::new(conv1, Rectifier::PRelu(prelu(input.pp("2"), CHANNELS[0])?))?,
             layers,
-            bn2: batch_norm(output.pp("0"), c_in, BN_EPS)?,
-            fc: linear(c_in * LAST_SIZE * LAST_SIZE, EMBEDDING_LEN, output.pp("3"))?,
-            features: batch_norm_plain(output.pp("4"), EMBEDDING_LEN, BN_EPS)?,
+            fc: MapLinear::between(&norm, &fc, &features, [c_in, LAST_SIZE, LAST_SIZE])?,
             dtype: vb.dtype(),
             device: vb.device().clone(),
+            pool: Pool::default(),
         };
         Ok(Self { backbone, order })
     }

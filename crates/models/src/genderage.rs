@@ -13,13 +13,13 @@
 //!
 //! Axes: `n` batch, `c` channels, `h` rows, `w` columns.
 
-use candle::{D, DType, Device, Module, Tensor};
+use candle::{D, DType, Device, Tensor};
 use candle_nn::{VarBuilder, ops::softmax};
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{ChannelOrder, ConvChain, Normalize},
+    nn::{ChannelOrder, ConvChain, Features, Normalize},
 };
 
 /// Side of the input image in pixels.
@@ -79,7 +79,7 @@ impl GenderAgeNet {
     /// # Errors
     /// Another shape of input.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        Ok(self.chain.forward(xs)?)
+        Ok(self.chain.forward(&Features::new(xs, self.chain.pool())?)?)
     }
 
     /// Gender and age of 96 x 96 crops, in the order given.
@@ -90,7 +90,8 @@ impl GenderAgeNet {
         if crops.is_empty() {
             return Ok(Vec::new());
         }
-        let out = self.forward(&NORMALIZE.batch(crops, INPUT_SIZE, self.dtype, &self.device)?)?.to_dtype(DType::F32)?;
+        let xs = NORMALIZE.features(crops, INPUT_SIZE, self.dtype, &self.device, self.chain.pool())?;
+        let out = self.chain.forward(&xs)?.to_dtype(DType::F32)?;
         let genders = softmax(&out.narrow(1, 0, 2)?, D::Minus1)?.to_vec2::<f32>()?;
         let ages = out.narrow(1, 2, 1)?.flatten_all()?.to_vec1::<f32>()?;
         if genders.iter().flatten().chain(&ages).any(|v| !v.is_finite()) {

@@ -11,13 +11,17 @@
 //! No deviation in the result: batch norms are folded into the convolutions before them, and the scale of a residual
 //! branch into its last convolution. A checkpoint's `logits`, the classifier of its training, is no part of this.
 
-use candle::{D, DType, Device, Module, Tensor};
-use candle_nn::{Linear, VarBuilder, linear_no_bias};
+use candle::{DType, Device, Tensor};
+use candle_nn::{VarBuilder, linear_no_bias};
+use facesocial_kernels::{Minimal, Pool};
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{BatchNorm, ChannelOrder, Conv2d, ConvConfig, Normalize, Padding, batch_norm, conv2d, conv2d_bn},
+    nn::{
+        self, ChannelOrder, ConvConfig, Features, FusedConv, MapLinear, Normalize, Padding, Rectifier, batch_norm, conv2d,
+        conv2d_bn,
+    },
 };
 
 /// Side of the input image in pixels.
@@ -35,7 +39,7 @@ pub const STAGES: [&str; 8] =
 
 /// Convolution, batch norm (folded) and rectifier.
 #[derive(Debug, Clone)]
-struct BasicConv2d(Conv2d);
+struct BasicConv2d(FusedConv);
 
 impl BasicConv2d {
     /// A square kernel; at stride 1 the caller says by `padding` whether the extent is kept.
@@ -47,43 +51,45 @@ impl BasicConv2d {
         padding: usize,
     ) -> Result<Self> {
         let config = ConvConfig::default().stride(stride).padding(Padding::all(padding));
-        Ok(Self(conv2d_bn(vb.pp("conv"), vb.pp("bn"), channels, (kernel, kernel), config, BN_EPS)?))
+        let conv = conv2d_bn(vb.pp("conv"), vb.pp("bn"), channels, (kernel, kernel), config, BN_EPS)?;
+        Ok(Self(FusedConv::new(conv, Rectifier::RELU)?))
     }
 
     /// A kernel of one row or one column that keeps the extent.
     fn line(vb: VarBuilder<'_>, channels: usize, (kh, kw): (usize, usize)) -> Result<Self> {
         let padding = Padding { top: kh / 2, bottom: kh / 2, left: kw / 2, right: kw / 2 };
         let config = ConvConfig::default().padding(padding);
-        Ok(Self(conv2d_bn(vb.pp("conv"), vb.pp("bn"), (channels, channels), (kh, kw), config, BN_EPS)?))
+        let conv = conv2d_bn(vb.pp("conv"), vb.pp("bn"), (channels, channels), (kh, kw), config, BN_EPS)?;
+        Ok(Self(FusedConv::new(conv, Rectifier::RELU)?))
     }
 
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        Ok(self.0.forward(xs)?.relu()?)
+    fn forward(&self, xs: &Features) -> candle::Result<Features> {
+        self.0.forward(xs)
     }
 }
 
 /// Convolutions one after the other.
 type Branch = Vec<BasicConv2d>;
 
-fn branches(branches: &[Branch], xs: &Tensor) -> Result<Vec<Tensor>> {
-    let mut outputs = Vec::with_capacity(branches.len());
-    for branch in branches {
-        let mut ys = xs.clone();
-        for conv in branch {
-            ys = conv.forward(&ys)?;
-        }
-        outputs.push(ys);
-    }
-    Ok(outputs)
+/// The outputs of all branches, the channels of one behind those of the other.
+fn side_by_side(branches: &[Branch], xs: &Features, other: Option<&Features>) -> candle::Result<Features> {
+    let outputs = branches.iter().map(|branch| chain(branch, xs)).collect::<candle::Result<Vec<_>>>()?;
+    let all: Vec<&Features> = outputs.iter().chain(other).collect();
+    Features::concat(&all)
+}
+
+/// Convolutions one after the other; there is at least one.
+fn chain(convs: &Branch, xs: &Features) -> candle::Result<Features> {
+    let Some((first, others)) = convs.split_first() else { candle::bail!("a branch without convolutions") };
+    others.iter().try_fold(first.forward(xs)?, |xs, conv| conv.forward(&xs))
 }
 
 /// Residual unit: branches side by side, a 1 x 1 convolution over all of them, times `scale`, plus the input.
 #[derive(Debug, Clone)]
 struct Block {
     branches: Vec<Branch>,
-    /// With the scale in it.
-    conv2d: Conv2d,
-    relu: bool,
+    /// With the scale in it; the rectifier after the sum with the input, where there is one.
+    conv2d: FusedConv,
 }
 
 impl Block {
@@ -97,7 +103,9 @@ impl Block {
         let (c_inside, c_out) = channels;
         let conv = conv2d(vb.pp("conv2d"), c_inside, c_out, (1, 1), ConvConfig::default())?;
         let scale = Tensor::full(scale as f32, c_out, vb.device())?.to_dtype(vb.dtype())?;
-        Ok(Self { branches, conv2d: conv.fold(&scale, &scale.zeros_like()?)?, relu })
+        let conv = conv.fold(&scale, &scale.zeros_like()?)?;
+        let then = if relu { Rectifier::RELU } else { Rectifier::NONE };
+        Ok(Self { branches, conv2d: FusedConv::with(conv, Rectifier::NONE, then, Minimal::Auto)? })
     }
 
     /// 17 x 17 planes of 256 channels.
@@ -139,10 +147,8 @@ impl Block {
     }
 
     /// `[n, c, h, w] -> [n, c, h, w]`
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let inside = Tensor::cat(&branches(&self.branches, xs)?, 1)?;
-        let ys = (self.conv2d.forward(&inside)? + xs)?;
-        Ok(if self.relu { ys.relu()? } else { ys })
+    fn forward(&self, xs: &Features) -> candle::Result<Features> {
+        self.conv2d.forward_add(&side_by_side(&self.branches, xs, None)?, xs)
     }
 }
 
@@ -176,10 +182,8 @@ impl Reduction {
     }
 
     /// `[n, c, h, w] -> [n, c_out, (h - 3) / 2 + 1, (w - 3) / 2 + 1]`
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let mut outputs = branches(&self.0, xs)?;
-        outputs.push(xs.max_pool2d_with_stride(3, 2)?);
-        Ok(Tensor::cat(&outputs, 1)?)
+    fn forward(&self, xs: &Features) -> candle::Result<Features> {
+        side_by_side(&self.0, xs, Some(&xs.max_pool(3, 2)?))
     }
 }
 
@@ -196,10 +200,11 @@ pub struct InceptionResNetV1 {
     mixed_7a: Reduction,
     repeat_3: Vec<Block>,
     block8: Block,
-    last_linear: Linear,
-    last_bn: BatchNorm,
+    /// With the batch norm over the embedding.
+    last_linear: MapLinear,
     dtype: DType,
     device: Device,
+    pool: Pool,
 }
 
 impl InceptionResNetV1 {
@@ -211,6 +216,8 @@ impl InceptionResNetV1 {
         let repeat = |name: &str, times: usize, block: &dyn Fn(&VarBuilder<'_>) -> Result<Block>| {
             (0..times).map(|i| block(&vb.pp(name).pp(i))).collect::<Result<Vec<_>>>()
         };
+        let last_linear = linear_no_bias(1792, EMBEDDING_LEN, vb.pp("last_linear"))?;
+        let last_bn = batch_norm(vb.pp("last_bn"), EMBEDDING_LEN, BN_EPS)?;
         Ok(Self {
             before_pool: vec![
                 BasicConv2d::load(vb.pp("conv2d_1a"), (3, 32), 3, 2, 0)?,
@@ -228,11 +235,39 @@ impl InceptionResNetV1 {
             mixed_7a: Reduction::mixed_7a(&vb.pp("mixed_7a"))?,
             repeat_3: repeat("repeat_3", 5, &|vb| Block::block8(vb, 0.20, true))?,
             block8: Block::block8(&vb.pp("block8"), 1.0, false)?,
-            last_linear: linear_no_bias(1792, EMBEDDING_LEN, vb.pp("last_linear"))?,
-            last_bn: batch_norm(vb.pp("last_bn"), EMBEDDING_LEN, BN_EPS)?,
+            last_linear: MapLinear::with_norm(&last_linear, &last_bn, [1792, 1, 1])?,
             dtype: vb.dtype(),
             device: vb.device().clone(),
+            pool: Pool::default(),
         })
+    }
+
+    /// From `[n, 3, 160, 160]` to `[n, 1792, 3, 3]`; `see` gets what [`Self::stages`] gives, on the way.
+    fn run(&self, xs: &Features, mut see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
+        let conv2d_2b = chain(&self.before_pool, xs)?; // [n, 64, 77, 77]
+        see(&conv2d_2b)?;
+        let mut xs = chain(&self.after_pool, &conv2d_2b.max_pool(3, 2)?)?; // [n, 256, 17, 17]
+        drop(conv2d_2b);
+        see(&xs)?;
+        for block in &self.repeat_1 {
+            xs = block.forward(&xs)?;
+        }
+        see(&xs)?;
+        xs = self.mixed_6a.forward(&xs)?; // [n, 896, 8, 8]
+        see(&xs)?;
+        for block in &self.repeat_2 {
+            xs = block.forward(&xs)?;
+        }
+        see(&xs)?;
+        xs = self.mixed_7a.forward(&xs)?; // [n, 1792, 3, 3]
+        see(&xs)?;
+        for block in &self.repeat_3 {
+            xs = block.forward(&xs)?;
+        }
+        see(&xs)?;
+        xs = self.block8.forward(&xs)?;
+        see(&xs)?;
+        Ok(xs)
     }
 
     /// The activations in the order of [`STAGES`], from `[n, 3, 160, 160]`: `[n, 64, 77, 77]`, `[n, 256, 17, 17]`
@@ -241,17 +276,12 @@ impl InceptionResNetV1 {
     /// # Errors
     /// Another input shape.
     pub fn stages(&self, xs: &Tensor) -> Result<Vec<Tensor>> {
-        let chain = |convs: &Branch, xs: &Tensor| convs.iter().try_fold(xs.clone(), |xs, conv| conv.forward(&xs));
-        let repeat = |blocks: &[Block], xs: &Tensor| blocks.iter().try_fold(xs.clone(), |xs, block| block.forward(&xs));
-        let conv2d_2b = chain(&self.before_pool, xs)?; // [n, 64, 77, 77]
-        let conv2d_4b = chain(&self.after_pool, &conv2d_2b.max_pool2d_with_stride(3, 2)?)?; // [n, 256, 17, 17]
-        let repeat_1 = repeat(&self.repeat_1, &conv2d_4b)?;
-        let mixed_6a = self.mixed_6a.forward(&repeat_1)?; // [n, 896, 8, 8]
-        let repeat_2 = repeat(&self.repeat_2, &mixed_6a)?;
-        let mixed_7a = self.mixed_7a.forward(&repeat_2)?; // [n, 1792, 3, 3]
-        let repeat_3 = repeat(&self.repeat_3, &mixed_7a)?;
-        let block8 = self.block8.forward(&repeat_3)?;
-        Ok(vec![conv2d_2b, conv2d_4b, repeat_1, mixed_6a, repeat_2, mixed_7a, repeat_3, block8])
+        let mut activations = Vec::with_capacity(STAGES.len());
+        self.run(&Features::new(xs, &self.pool)?, |xs| {
+            activations.push(xs.tensor()?);
+            Ok(())
+        })?;
+        Ok(activations)
     }
 
     /// `[n, 3, 160, 160] -> [n, 512]`, each row of length 1.
@@ -259,9 +289,12 @@ impl InceptionResNetV1 {
     /// # Errors
     /// Another input shape.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let stages = self.stages(xs)?;
-        let pooled = stages[stages.len() - 1].mean((D::Minus2, D::Minus1))?; // [n, 1792]
-        let ys = self.last_bn.forward(&self.last_linear.forward(&pooled)?)?;
+        self.embedding(&Features::new(xs, &self.pool)?)
+    }
+
+    fn embedding(&self, xs: &Features) -> Result<Tensor> {
+        let ys = nn::run(&self.device, || self.last_linear.forward(&self.run(xs, |_| Ok(()))?.mean()?))?;
+        let ys = ys.tensor()?.flatten_from(1)?; // [n, 512]
         let norm = ys.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?; // [n, 1]; the floor is the reference's
         Ok(ys.broadcast_div(&norm)?)
     }
@@ -274,8 +307,8 @@ impl InceptionResNetV1 {
         if faces.is_empty() {
             return Ok(Vec::new());
         }
-        let xs = NORMALIZE.batch(faces, INPUT_SIZE, self.dtype, &self.device)?;
-        let embeddings = self.forward(&xs)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let xs = NORMALIZE.features(faces, INPUT_SIZE, self.dtype, &self.device, &self.pool)?;
+        let embeddings = self.embedding(&xs)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
         if embeddings.iter().flatten().any(|v| !v.is_finite()) {
             return Err(ModelError::NotFinite("inception-resnet-v1"));
         }

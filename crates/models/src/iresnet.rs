@@ -9,16 +9,20 @@
 //!
 //! Axes: `n` batch, `c` channels, `h` rows, `w` columns.
 //!
-//! No deviation in the result: batch norms are folded into the convolution before them. The one in front of a
-//! zero-padded convolution stays apart; folded, its shift would be missing under the padding.
+//! No deviation in the result: batch norms are folded into the convolution before them. The one in front of a zero-padded
+//! convolution is folded too on the CPU, where the padding becomes what that norm takes to zero; elsewhere it stays apart.
 
-use candle::{DType, Device, Module, Tensor};
-use candle_nn::{Linear, VarBuilder, linear};
+use candle::{DType, Device, Tensor};
+use candle_nn::{VarBuilder, linear};
+use facesocial_kernels::{Minimal, Pool};
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{BatchNorm, ChannelOrder, Conv2d, ConvConfig, Normalize, PRelu, Padding, batch_norm, conv2d_bn, prelu},
+    nn::{
+        self, BatchNorm, ChannelOrder, Conv2d, ConvConfig, Features, FusedConv, MapLinear, Normalize, PRelu, Padding,
+        Rectifier, batch_norm, conv2d_bn, prelu,
+    },
 };
 
 /// Side of the input image in pixels.
@@ -62,17 +66,16 @@ pub(crate) enum Shortcut {
     /// Every second row and column of the input.
     Subsample,
     /// A convolution of the input with its batch norm folded in.
-    Conv(Conv2d),
+    Conv(FusedConv),
 }
 
 /// Residual unit: batch norm, convolution, rectifier, convolution, each convolution followed by a batch norm.
 #[derive(Debug, Clone)]
 pub(crate) struct IBasicBlock {
-    pub(crate) bn1: BatchNorm,
-    pub(crate) conv1: Conv2d,
-    pub(crate) prelu: PRelu,
-    pub(crate) conv2: Conv2d,
-    pub(crate) shortcut: Shortcut,
+    /// With the batch norms before and after it, and the rectifier.
+    conv1: FusedConv,
+    conv2: FusedConv,
+    shortcut: Shortcut,
 }
 
 /// A 3 x 3 convolution that keeps the extent at stride 1.
@@ -81,6 +84,22 @@ pub(crate) fn conv3x3(stride: usize) -> ConvConfig {
 }
 
 impl IBasicBlock {
+    /// From the layers in their order, the batch norms after the convolutions folded in.
+    pub(crate) fn new(
+        bn1: BatchNorm,
+        conv1: Conv2d,
+        prelu: PRelu,
+        conv2: Conv2d,
+        shortcut: Shortcut,
+    ) -> candle::Result<Self> {
+        let (prelu, none) = (Rectifier::PRelu(prelu), Rectifier::NONE);
+        Ok(Self {
+            conv1: FusedConv::after_norm(bn1, conv1, prelu, none.clone(), Minimal::Auto)?,
+            conv2: FusedConv::new(conv2, none)?,
+            shortcut,
+        })
+    }
+
     fn load(vb: &VarBuilder<'_>, c_in: usize, c_out: usize, stride: usize) -> Result<Self> {
         let conv_bn = |conv: &str, bn: &str, c_in, stride| {
             conv2d_bn(vb.pp(conv), vb.pp(bn), (c_in, c_out), (3, 3), conv3x3(stride), BN_EPS)
@@ -89,65 +108,80 @@ impl IBasicBlock {
             Shortcut::Identity
         } else {
             let (vb, config) = (vb.pp("downsample"), ConvConfig::default().stride(stride));
-            Shortcut::Conv(conv2d_bn(vb.pp("0"), vb.pp("1"), (c_in, c_out), (1, 1), config, BN_EPS)?)
+            Shortcut::conv(conv2d_bn(vb.pp("0"), vb.pp("1"), (c_in, c_out), (1, 1), config, BN_EPS)?)?
         };
-        Ok(Self {
-            bn1: batch_norm(vb.pp("bn1"), c_in, BN_EPS)?,
-            conv1: conv_bn("conv1", "bn2", c_in, 1)?,
-            prelu: prelu(vb.pp("prelu"), c_out)?,
-            conv2: conv_bn("conv2", "bn3", c_out, stride)?,
+        Ok(Self::new(
+            batch_norm(vb.pp("bn1"), c_in, BN_EPS)?,
+            conv_bn("conv1", "bn2", c_in, 1)?,
+            prelu(vb.pp("prelu"), c_out)?,
+            conv_bn("conv2", "bn3", c_out, stride)?,
             shortcut,
-        })
+        )?)
     }
 
     /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
-    pub(crate) fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let ys = self.prelu.forward(&self.conv1.forward(&self.bn1.forward(xs)?)?)?;
-        let ys = self.conv2.forward(&ys)?;
-        Ok(match &self.shortcut {
-            Shortcut::Identity => (ys + xs)?,
+    fn forward(&self, xs: &Features) -> candle::Result<Features> {
+        let ys = self.conv1.forward(xs)?;
+        match &self.shortcut {
+            Shortcut::Identity => self.conv2.forward_add(&ys, xs),
             // The reference writes this as max pooling over single pixels.
-            Shortcut::Subsample => (ys + xs.max_pool2d_with_stride(1, 2)?)?,
-            Shortcut::Conv(conv) => (ys + conv.forward(xs)?)?,
-        })
+            Shortcut::Subsample => self.conv2.forward_add(&ys, &xs.max_pool(1, 2)?),
+            Shortcut::Conv(conv) => self.conv2.forward_add(&ys, &conv.forward(xs)?),
+        }
+    }
+}
+
+impl Shortcut {
+    pub(crate) fn conv(conv: Conv2d) -> candle::Result<Self> {
+        Ok(Self::Conv(FusedConv::new(conv, Rectifier::NONE)?))
     }
 }
 
 /// The network without its names: ArcFace's and AdaFace's checkpoints differ in these.
 #[derive(Debug, Clone)]
 pub(crate) struct Backbone {
-    pub(crate) conv1: Conv2d,
-    pub(crate) prelu: PRelu,
+    /// With its batch norm and its rectifier.
+    pub(crate) conv1: FusedConv,
     pub(crate) layers: Vec<Vec<IBasicBlock>>,
-    pub(crate) bn2: BatchNorm,
-    pub(crate) fc: Linear,
-    pub(crate) features: BatchNorm,
+    /// With the batch norm over the maps before it, and the one over the embedding.
+    pub(crate) fc: MapLinear,
     pub(crate) dtype: DType,
     pub(crate) device: Device,
+    pub(crate) pool: Pool,
 }
 
 impl Backbone {
-    /// Stem `[n, 64, 112, 112]`, then the four layers `[n, 64, 56, 56]` to `[n, 512, 7, 7]`.
-    pub(crate) fn stages(&self, xs: &Tensor) -> Result<Vec<Tensor>> {
-        let mut activations = vec![self.prelu.forward(&self.conv1.forward(xs)?)?];
+    /// From `[n, 3, 112, 112]` to `[n, 512, 7, 7]`; `see` gets the stem and the layers on the way.
+    fn run(&self, xs: &Features, mut see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
+        let mut xs = self.conv1.forward(xs)?;
+        see(&xs)?;
         for layer in &self.layers {
-            let mut xs = activations[activations.len() - 1].clone();
             for block in layer {
                 xs = block.forward(&xs)?;
             }
-            activations.push(xs);
+            see(&xs)?;
         }
+        Ok(xs)
+    }
+
+    /// Stem `[n, 64, 112, 112]`, then the four layers `[n, 64, 56, 56]` to `[n, 512, 7, 7]`.
+    pub(crate) fn stages(&self, xs: &Tensor) -> Result<Vec<Tensor>> {
+        let mut activations = Vec::with_capacity(self.layers.len() + 1);
+        self.run(&Features::new(xs, &self.pool)?, |xs| {
+            activations.push(xs.tensor()?);
+            Ok(())
+        })?;
         Ok(activations)
     }
 
     /// `[n, 3, 112, 112] -> [n, 512]`
     pub(crate) fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let mut xs = self.prelu.forward(&self.conv1.forward(xs)?)?;
-        for block in self.layers.iter().flatten() {
-            xs = block.forward(&xs)?;
-        }
-        let flat = self.bn2.forward(&xs)?.flatten_from(1)?; // [n, 512 * 7 * 7]
-        Ok(self.features.forward(&self.fc.forward(&flat)?)?)
+        self.embedding(&Features::new(xs, &self.pool)?)
+    }
+
+    fn embedding(&self, xs: &Features) -> Result<Tensor> {
+        let ys = nn::run(&self.device, || self.fc.forward(&self.run(xs, |_| Ok(()))?))?; // [n, 512, 1, 1]
+        Ok(ys.tensor()?.flatten_from(1)?)
     }
 
     /// Embeddings of 112 x 112 images under the given preprocessing.
@@ -155,8 +189,8 @@ impl Backbone {
         if faces.is_empty() {
             return Ok(Vec::new());
         }
-        let xs = normalize.batch(faces, INPUT_SIZE, self.dtype, &self.device)?;
-        let embeddings = self.forward(&xs)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let xs = normalize.features(faces, INPUT_SIZE, self.dtype, &self.device, &self.pool)?;
+        let embeddings = self.embedding(&xs)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
         if embeddings.iter().flatten().any(|v| !v.is_finite()) {
             return Err(ModelError::NotFinite(name));
         }
@@ -186,15 +220,17 @@ impl IResNet {
             }
             layers.push(layer);
         }
+        let conv1 = conv2d_bn(vb.pp("conv1"), vb.pp("bn1"), (3, CHANNELS[0]), (3, 3), conv3x3(1), BN_EPS)?;
+        let bn2 = batch_norm(vb.pp("bn2"), c_in, BN_EPS)?;
+        let fc = linear(c_in * LAST_SIZE * LAST_SIZE, EMBEDDING_LEN, vb.pp("fc"))?;
+        let features = batch_norm(vb.pp("features"), EMBEDDING_LEN, BN_EPS)?;
         Ok(Self(Backbone {
-            conv1: conv2d_bn(vb.pp("conv1"), vb.pp("bn1"), (3, CHANNELS[0]), (3, 3), conv3x3(1), BN_EPS)?,
-            prelu: prelu(vb.pp("prelu"), CHANNELS[0])?,
+            conv1: FusedConv::new(conv1, Rectifier::PRelu(prelu(vb.pp("prelu"), CHANNELS[0])?))?,
             layers,
-            bn2: batch_norm(vb.pp("bn2"), c_in, BN_EPS)?,
-            fc: linear(c_in * LAST_SIZE * LAST_SIZE, EMBEDDING_LEN, vb.pp("fc"))?,
-            features: batch_norm(vb.pp("features"), EMBEDDING_LEN, BN_EPS)?,
+            fc: MapLinear::between(&bn2, &fc, &features, [c_in, LAST_SIZE, LAST_SIZE])?,
             dtype: vb.dtype(),
             device: vb.device().clone(),
+            pool: Pool::default(),
         }))
     }
 

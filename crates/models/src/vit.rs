@@ -8,13 +8,16 @@
 //!
 //! Axes: `n` batch, `t` tokens (the class token, then the patches row by row), `d` width of a token.
 
-use candle::{D, DType, Device, IndexOp, Module, Tensor};
-use candle_nn::{LayerNorm, Linear, VarBuilder, layer_norm, linear, ops::softmax_last_dim};
+use candle::{D, DType, Device, Tensor};
+use candle_nn::{Linear, VarBuilder, linear};
+use facesocial_kernels::{Activation, Pool};
 use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{ChannelOrder, Conv2d, ConvConfig, Normalize, conv2d},
+    nn::{
+        self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Rectifier, TokenLinear, TokenNorm, Tokens, conv2d,
+    },
 };
 
 /// Preprocessing of Google's ViT and of the networks fine-tuned from it; not the means of ImageNet.
@@ -65,10 +68,11 @@ impl Config {
 
 #[derive(Debug, Clone)]
 struct Attention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
+    /// With the scale of the scores in it.
+    query: TokenLinear,
+    /// Keys and values side by side.
+    key_value: TokenLinear,
+    output: TokenLinear,
     heads: usize,
 }
 
@@ -76,72 +80,93 @@ impl Attention {
     fn load(vb: VarBuilder<'_>, config: &Config) -> Result<Self> {
         let d = config.hidden_size;
         let attention = vb.pp("attention");
+        let part = |name: &str| linear(d, d, attention.pp(name));
+        let (query, key, value) = (part("query")?, part("key")?, part("value")?);
+        let scale = ((d / config.heads) as f64).powf(-0.5);
+        let bias = query.bias().map(|bias| bias * scale).transpose()?;
+        let query = Linear::new((query.weight() * scale)?, bias);
+        let bias = match (key.bias(), value.bias()) {
+            (Some(key), Some(value)) => Some(Tensor::cat(&[key, value], 0)?),
+            _ => None,
+        };
+        let key_value = Linear::new(Tensor::cat(&[key.weight(), value.weight()], 0)?, bias);
         Ok(Self {
-            query: linear(d, d, attention.pp("query"))?,
-            key: linear(d, d, attention.pp("key"))?,
-            value: linear(d, d, attention.pp("value"))?,
-            output: linear(d, d, vb.pp("output.dense"))?,
+            query: TokenLinear::new(query, Activation::None)?,
+            key_value: TokenLinear::new(key_value, Activation::None)?,
+            output: TokenLinear::new(linear(d, d, vb.pp("output.dense"))?, Activation::None)?,
             heads: config.heads,
         })
     }
 
-    /// `[n, t, d] -> [n, t, d]`
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let (n, t, d) = xs.dims3()?;
-        let width = d / self.heads;
-        let split = |xs: Tensor| xs.reshape((n, t, self.heads, width))?.transpose(1, 2)?.contiguous(); // [n, heads, t, width]
-        let query = (split(self.query.forward(xs)?)? * (width as f64).powf(-0.5))?;
-        let key = split(self.key.forward(xs)?)?;
-        let value = split(self.value.forward(xs)?)?;
-        let weights = softmax_last_dim(&query.matmul(&key.transpose(2, 3)?.contiguous()?)?)?; // [n, heads, t, t]
-        let context = weights.matmul(&value)?.transpose(1, 2)?.contiguous()?.reshape((n, t, d))?;
-        Ok(self.output.forward(&context)?)
+    /// Of `asking` among `all`, plus `shortcut`: `[n, q, d]`, `[n, t, d]`, `[n, q, d] -> [n, q, d]`
+    fn forward_add(&self, asking: &Tokens, all: &Tokens, shortcut: &Tokens) -> candle::Result<Tokens> {
+        let context = self.query.forward(asking)?.attend(&self.key_value.forward(all)?, self.heads)?;
+        self.output.forward_add(&context, shortcut)
     }
 }
 
 /// Encoder layer; the norms stand before attention and perceptron.
 #[derive(Debug, Clone)]
 struct Layer {
-    layernorm_before: LayerNorm,
+    layernorm_before: TokenNorm,
     attention: Attention,
-    layernorm_after: LayerNorm,
-    intermediate: Linear,
-    output: Linear,
+    layernorm_after: TokenNorm,
+    /// With its rectifier.
+    intermediate: TokenLinear,
+    output: TokenLinear,
+}
+
+fn layer_norm(vb: &VarBuilder<'_>, config: &Config) -> Result<TokenNorm> {
+    let d = config.hidden_size;
+    Ok(TokenNorm::new(vb.get(d, "weight")?, vb.get(d, "bias")?, config.eps)?)
 }
 
 impl Layer {
     fn load(vb: VarBuilder<'_>, config: &Config) -> Result<Self> {
         let (d, inside) = (config.hidden_size, config.intermediate_size);
+        // The exact form with the error function, as the checkpoint was trained; not the one with tanh.
+        let gelu = Activation::Gelu;
         Ok(Self {
-            layernorm_before: layer_norm(d, config.eps, vb.pp("layernorm_before"))?,
+            layernorm_before: layer_norm(&vb.pp("layernorm_before"), config)?,
             attention: Attention::load(vb.pp("attention"), config)?,
-            layernorm_after: layer_norm(d, config.eps, vb.pp("layernorm_after"))?,
-            intermediate: linear(d, inside, vb.pp("intermediate.dense"))?,
-            output: linear(inside, d, vb.pp("output.dense"))?,
+            layernorm_after: layer_norm(&vb.pp("layernorm_after"), config)?,
+            intermediate: TokenLinear::new(linear(d, inside, vb.pp("intermediate.dense"))?, gelu)?,
+            output: TokenLinear::new(linear(inside, d, vb.pp("output.dense"))?, Activation::None)?,
         })
     }
 
     /// `[n, t, d] -> [n, t, d]`
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let xs = (self.attention.forward(&self.layernorm_before.forward(xs)?)? + xs)?;
-        // The exact form with the error function, as the checkpoint was trained; not the one with tanh.
-        let inside = self.intermediate.forward(&self.layernorm_after.forward(&xs)?)?.gelu_erf()?;
-        Ok((self.output.forward(&inside)? + xs)?)
+    fn forward(&self, xs: &Tokens) -> candle::Result<Tokens> {
+        let normal = self.layernorm_before.forward(xs)?;
+        let xs = self.attention.forward_add(&normal, &normal, xs)?;
+        drop(normal);
+        self.perceptron(&xs)
+    }
+
+    /// The first of what [`Self::forward`] gives: `[n, t, d] -> [n, 1, d]`
+    fn forward_first(&self, xs: &Tokens) -> candle::Result<Tokens> {
+        let normal = self.layernorm_before.forward(xs)?;
+        self.perceptron(&self.attention.forward_add(&normal.first()?, &normal, &xs.first()?)?)
+    }
+
+    fn perceptron(&self, xs: &Tokens) -> candle::Result<Tokens> {
+        self.output.forward_add(&self.intermediate.forward(&self.layernorm_after.forward(xs)?)?, xs)
     }
 }
 
 /// The network.
 #[derive(Debug, Clone)]
 pub struct ViT {
-    projection: Conv2d,
+    projection: FusedConv,
     cls_token: Tensor,
     position_embeddings: Tensor,
     layers: Vec<Layer>,
-    layernorm: LayerNorm,
-    classifier: Linear,
+    layernorm: TokenNorm,
+    classifier: TokenLinear,
     image_size: u32,
     dtype: DType,
     device: Device,
+    pool: Pool,
 }
 
 impl ViT {
@@ -153,25 +178,28 @@ impl ViT {
         let vit = vb.pp("vit");
         let embeddings = vit.pp("embeddings");
         let (d, patch) = (config.hidden_size, config.patch_size);
+        let stride = ConvConfig::default().stride(patch);
+        let projection = conv2d(embeddings.pp("patch_embeddings.projection"), 3, d, (patch, patch), stride)?;
         Ok(Self {
-            projection: conv2d(
-                embeddings.pp("patch_embeddings.projection"),
-                3,
-                d,
-                (patch, patch),
-                ConvConfig::default().stride(patch),
-            )?,
+            projection: FusedConv::new(projection, Rectifier::NONE)?,
             cls_token: embeddings.get((1, 1, d), "cls_token")?,
             position_embeddings: embeddings.get((1, config.tokens(), d), "position_embeddings")?,
             layers: (0..config.layers)
                 .map(|i| Layer::load(vit.pp("encoder.layer").pp(i), &config))
                 .collect::<Result<_>>()?,
-            layernorm: layer_norm(d, config.eps, vit.pp("layernorm"))?,
-            classifier: linear(d, config.classes, vb.pp("classifier"))?,
+            layernorm: layer_norm(&vit.pp("layernorm"), &config)?,
+            classifier: TokenLinear::new(linear(d, config.classes, vb.pp("classifier"))?, Activation::None)?,
             image_size: config.image_size,
             dtype: vb.dtype(),
             device: vb.device().clone(),
+            pool: Pool::default(),
         })
+    }
+
+    /// `[n, 3, h, w] -> [n, t, d]`
+    fn embed(&self, xs: &Features) -> candle::Result<Tokens> {
+        let patches = self.projection.forward(xs)?;
+        Tokens::embed(&patches, &self.cls_token, &self.position_embeddings, &self.pool)
     }
 
     /// The tokens after the embeddings and after each layer, `[n, t, d]` each, from `[n, 3, h, w]`.
@@ -179,13 +207,11 @@ impl ViT {
     /// # Errors
     /// Another input shape.
     pub fn stages(&self, xs: &Tensor) -> Result<Vec<Tensor>> {
-        let (n, ..) = xs.dims4()?;
-        let patches = self.projection.forward(xs)?.flatten_from(2)?.transpose(1, 2)?; // [n, t - 1, d]
-        let (_, _, d) = patches.dims3()?;
-        let tokens = Tensor::cat(&[&self.cls_token.expand((n, 1, d))?, &patches], 1)?; // [n, t, d]
-        let mut activations = vec![tokens.broadcast_add(&self.position_embeddings)?];
+        let mut xs = self.embed(&Features::new(xs, &self.pool)?)?;
+        let mut activations = vec![xs.tensor()?];
         for layer in &self.layers {
-            activations.push(layer.forward(&activations[activations.len() - 1])?);
+            xs = layer.forward(&xs)?;
+            activations.push(xs.tensor()?);
         }
         Ok(activations)
     }
@@ -195,10 +221,21 @@ impl ViT {
     /// # Errors
     /// Another input shape.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let stages = self.stages(xs)?;
-        // A layer norm looks at one token alone, and only the class token is looked at afterwards.
-        let class_token = stages[stages.len() - 1].i((.., 0))?; // [n, d]
-        Ok(self.classifier.forward(&self.layernorm.forward(&class_token)?)?)
+        self.logits(&Features::new(xs, &self.pool)?)
+    }
+
+    /// A layer norm looks at one token alone, and only the class token is looked at after the last layer, which therefore
+    /// computes no other.
+    fn logits(&self, xs: &Features) -> Result<Tensor> {
+        let logits = nn::run(&self.device, || {
+            let mut tokens = self.embed(xs)?;
+            for (i, layer) in self.layers.iter().enumerate() {
+                let last = i + 1 == self.layers.len();
+                tokens = if last { layer.forward_first(&tokens)? } else { layer.forward(&tokens)? };
+            }
+            self.classifier.forward(&self.layernorm.forward(&tokens.first()?)?)
+        })?;
+        Ok(logits.tensor()?.squeeze(1)?)
     }
 
     /// Probabilities of the classes for images of exactly the input size, in the order given.
@@ -209,8 +246,8 @@ impl ViT {
         if images.is_empty() {
             return Ok(Vec::new());
         }
-        let xs = NORMALIZE.batch(images, self.image_size, self.dtype, &self.device)?;
-        let logits = self.forward(&xs)?.to_dtype(DType::F32)?;
+        let xs = NORMALIZE.features(images, self.image_size, self.dtype, &self.device, &self.pool)?;
+        let logits = self.logits(&xs)?.to_dtype(DType::F32)?;
         let probabilities = candle_nn::ops::softmax(&logits, D::Minus1)?.to_vec2::<f32>()?;
         if probabilities.iter().flatten().any(|v| !v.is_finite()) {
             return Err(ModelError::NotFinite("vit"));

@@ -14,6 +14,7 @@ mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+mod rows;
 mod simd;
 mod winograd;
 
@@ -21,6 +22,7 @@ pub(crate) use depthwise::Depthwise;
 pub(crate) use epilogue::{Epilogue, Residual};
 pub(crate) use gemm::{Gemm, Windows};
 pub(crate) use matrix::MatrixMut;
+pub(crate) use rows::Norm;
 pub(crate) use winograd::{Tiles, kernel_transform};
 
 use crate::Instructions;
@@ -45,6 +47,9 @@ pub(crate) struct Kernel {
     pub tiles6: (TilesIn, TilesOut),
     /// An epilogue without its bias, in place.
     pub finish: fn(&Epilogue<'_>, MatrixMut<'_>),
+    /// Of each row, in place.
+    pub softmax: fn(MatrixMut<'_>),
+    pub layer_norm: fn(&Norm<'_>, MatrixMut<'_>),
 }
 
 /// Compiles the algorithms for one set of instructions: `rows` x `vectors` sums are in registers at a time.
@@ -66,6 +71,8 @@ macro_rules! compile {
                     tiles4: (tiles_in::<4>, tiles_out::<4>),
                     tiles6: (tiles_in::<6>, tiles_out::<6>),
                     finish,
+                    softmax,
+                    layer_norm,
                 };
                 <$proof>::detect().map(|_| &KERNEL)
             }
@@ -130,6 +137,30 @@ macro_rules! compile {
                 unsafe { tiles_out_with::<N>(s, products, at, width, epilogue, out) }
             }
 
+            $(#[$features])?
+            fn softmax_with(s: $proof, out: MatrixMut<'_>) {
+                rows::softmax(s, out);
+            }
+
+            fn softmax(out: MatrixMut<'_>) {
+                let s = proof();
+                // SAFETY: as in `gemm`.
+                #[allow(unused_unsafe, reason = "as in `gemm`")]
+                unsafe { softmax_with(s, out) }
+            }
+
+            $(#[$features])?
+            fn layer_norm_with(s: $proof, job: &Norm<'_>, out: MatrixMut<'_>) {
+                rows::layer_norm(s, job, out);
+            }
+
+            fn layer_norm(job: &Norm<'_>, out: MatrixMut<'_>) {
+                let s = proof();
+                // SAFETY: as in `gemm`.
+                #[allow(unused_unsafe, reason = "as in `gemm`")]
+                unsafe { layer_norm_with(s, job, out) }
+            }
+
             fn finish(epilogue: &Epilogue<'_>, out: MatrixMut<'_>) {
                 simd::Simd::finish(proof(), epilogue, out);
             }
@@ -173,6 +204,41 @@ impl Kernel {
             }
         }
         packed
+    }
+
+    /// As [`Self::pack`], of weights that lie in `depth` rows of `cols` values, each `stride` after the one before.
+    pub fn pack_rows(&self, from: &[f32], stride: usize, (depth, cols): (usize, usize), packed: &mut [f32]) {
+        let mut rest = packed;
+        for first in (0..cols).step_by(self.panel) {
+            let count = (cols - first).min(self.panel);
+            let columns = count.next_multiple_of(self.width);
+            let (panel, others) = rest.split_at_mut(depth * columns);
+            for (k, to) in panel.chunks_exact_mut(columns).enumerate() {
+                to[..count].copy_from_slice(&from[k * stride + first..][..count]);
+                to[count..].fill(0.0);
+            }
+            rest = others;
+        }
+    }
+
+    /// As [`Self::pack_rows`], of weights that lie in `cols` rows of `depth` values.
+    pub fn pack_rows_as_columns(&self, from: &[f32], stride: usize, (depth, cols): (usize, usize), packed: &mut [f32]) {
+        let mut rest = packed;
+        for first in (0..cols).step_by(self.panel) {
+            let count = (cols - first).min(self.panel);
+            let columns = count.next_multiple_of(self.width);
+            let (panel, others) = rest.split_at_mut(depth * columns);
+            if count < columns {
+                panel.fill(0.0);
+            }
+            for col in 0..count {
+                let row = &from[(first + col) * stride..][..depth];
+                for (to, value) in panel[col..].iter_mut().step_by(columns).zip(row) {
+                    *to = *value;
+                }
+            }
+            rest = others;
+        }
     }
 
     /// Values with zeros behind them for a vector that reaches over the end.

@@ -64,6 +64,23 @@ pub fn conv2d_bn(
     conv2d(conv, c_in, c_out, kernel, config)?.fold(&norm.scale, &norm.shift)
 }
 
+impl BatchNorm {
+    /// From scale and shift, `[channels]` each.
+    pub const fn new(scale: Tensor, shift: Tensor) -> Self {
+        Self { scale, shift }
+    }
+
+    /// `[channels]`
+    pub(super) const fn scale(&self) -> &Tensor {
+        &self.scale
+    }
+
+    /// `[channels]`
+    pub(super) const fn shift(&self) -> &Tensor {
+        &self.shift
+    }
+}
+
 impl Module for BatchNorm {
     /// `[n, channels, ..] -> [n, channels, ..]`
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {

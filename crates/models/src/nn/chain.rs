@@ -1,20 +1,12 @@
 //! A chain of convolutions with a dense layer at its end whose depth, widths and geometry are part of the weight file.
 
-use candle::{D, DType, Device, Module, Result, Tensor};
+use candle::{DType, Device, Result, Tensor};
 use candle_nn::{Linear, VarBuilder};
+use facesocial_kernels::{Minimal, Pool};
 
-use super::{Conv2d, ConvConfig, PRelu, Padding};
+use super::{BatchNorm, Conv2d, ConvConfig, Features, FusedConv, MapLinear, PRelu, Padding, Rectifier, run};
 
-/// What follows a convolution.
-#[derive(Debug, Clone)]
-enum Rectifier {
-    None,
-    Relu,
-    PRelu(PRelu),
-}
-
-/// One convolution, its batch norm folded in.
-#[derive(Debug, Clone)]
+/// One convolution as the file has it, its batch norm folded in.
 struct Layer {
     conv: Conv2d,
     rectifier: Rectifier,
@@ -46,23 +38,13 @@ impl Layer {
         let padding = Padding { top, bottom, left, right };
         let config = ConvConfig::default().stride(stride).padding(padding).groups(groups);
         let rectifier = match rectifier {
-            0 => Rectifier::None,
-            1 => Rectifier::Relu,
+            0 => Rectifier::NONE,
+            1 => Rectifier::RELU,
             2 => Rectifier::PRelu(PRelu::new(vb.get(c_out, "prelu")?)),
             other => candle::bail!("{name}.geometry names the rectifier {other}; known are 0 to 2"),
         };
         let conv = Conv2d::new(weight, Some(vb.get(c_out, "bias")?), config);
         Ok((Self { conv, rectifier }, [c_out, rows / stride + 1, columns / stride + 1]))
-    }
-
-    /// `[n, c_in, h, w] -> [n, c_out, oh, ow]`
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let ys = self.conv.forward(xs)?;
-        match &self.rectifier {
-            Rectifier::None => Ok(ys),
-            Rectifier::Relu => ys.relu(),
-            Rectifier::PRelu(prelu) => prelu.forward(&ys),
-        }
     }
 }
 
@@ -72,13 +54,14 @@ impl Layer {
 /// its sizes being known here. Whether they fit each other is checked while loading.
 #[derive(Debug, Clone)]
 pub struct ConvChain {
-    /// `[1, c, 1, 1]`; the first layer takes `x * scale + shift`.
-    scale: Tensor,
-    shift: Tensor,
-    layers: Vec<Layer>,
-    pool: bool,
-    fc: Linear,
+    /// The first takes `x * scale + shift`.
+    layers: Vec<FusedConv>,
+    /// Whether `fc` takes the means of the planes.
+    mean: bool,
+    fc: MapLinear,
     outputs: usize,
+    device: Device,
+    pool: Pool,
 }
 
 impl ConvChain {
@@ -88,19 +71,23 @@ impl ConvChain {
     /// A missing key, or a layer that does not fit the one before it: in its channels, its kernel, or the number of values
     /// that the dense layer takes.
     pub fn load(vb: VarBuilder<'_>, channels: usize, side: usize) -> Result<Self> {
-        let input = |key| vb.pp("input").get(channels, key)?.reshape((1, channels, 1, 1));
-        let (scale, shift) = (input("scale")?, input("shift")?);
+        let input = |key| vb.pp("input").get(channels, key);
+        let mut input = Some(BatchNorm::new(input("scale")?, input("shift")?));
         let mut layers = Vec::new();
         let mut shape = [channels, side, side];
         while vb.contains_tensor(&format!("layers.{}.weight", layers.len())) {
             let (layer, after) = Layer::load(vb.pp("layers").pp(layers.len()), shape)?;
-            layers.push(layer);
+            let Layer { conv, rectifier } = layer;
+            layers.push(match input.take() {
+                Some(input) => FusedConv::after_norm(input, conv, rectifier, Rectifier::NONE, Minimal::Auto)?,
+                None => FusedConv::new(conv, rectifier)?,
+            });
             shape = after;
         }
         if layers.is_empty() {
             candle::bail!("there is no layers.0.weight: not the weights of a chain of convolutions");
         }
-        let pool = match integers(&vb, "pool")? {
+        let mean = match integers(&vb, "pool")? {
             [0] => false,
             [1] => true,
             [other] => candle::bail!("pool is {other}, not 0 or 1"),
@@ -108,15 +95,16 @@ impl ConvChain {
         let weight = vb.pp("fc").get_unchecked("weight")?;
         let (outputs, taken) = weight.dims2()?;
         let [c, h, w] = shape;
-        let given = if pool { c } else { c * h * w };
+        let given = if mean { c } else { c * h * w };
         if taken != given {
-            let how = if pool { "pooled" } else { "flattened" };
+            let how = if mean { "pooled" } else { "flattened" };
             candle::bail!(
                 "fc.weight takes {taken} values, an input of {side} x {side} gives {c} planes of {h} x {w}, {how} {given}"
             );
         }
         let fc = Linear::new(weight, Some(vb.pp("fc").get(outputs, "bias")?));
-        Ok(Self { scale, shift, layers, pool, fc, outputs })
+        let fc = MapLinear::new(fc, if mean { [c, 1, 1] } else { shape })?;
+        Ok(Self { layers, mean, fc, outputs, device: vb.device().clone(), pool: Pool::default() })
     }
 
     /// Number of values that the dense layer gives.
@@ -124,30 +112,46 @@ impl ConvChain {
         self.outputs
     }
 
+    /// Where its activations live on the CPU, for whoever makes its input.
+    pub const fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// The activations after each layer, `[n, c, h, w]`.
     ///
     /// # Errors
     /// Another number of input channels.
     pub fn stages(&self, xs: &Tensor) -> Result<Vec<Tensor>> {
-        let mut ys = xs.broadcast_mul(&self.scale)?.broadcast_add(&self.shift)?;
         let mut stages = Vec::with_capacity(self.layers.len());
-        for layer in &self.layers {
-            ys = layer.forward(&ys)?;
-            stages.push(ys.clone());
-        }
+        self.run(&Features::new(xs, &self.pool)?, |xs| {
+            stages.push(xs.tensor()?);
+            Ok(())
+        })?;
         Ok(stages)
     }
-}
 
-impl Module for ConvChain {
-    /// `[n, channels, side, side] -> [n, outputs]`
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let mut ys = xs.broadcast_mul(&self.scale)?.broadcast_add(&self.shift)?;
-        for layer in &self.layers {
+    /// `[n, channels, side, side]` to the maps of the last layer; `see` gets those of every layer on the way.
+    fn run(&self, xs: &Features, mut see: impl FnMut(&Features) -> Result<()>) -> Result<Features> {
+        let Some((first, others)) = self.layers.split_first() else { candle::bail!("a chain without layers") };
+        let mut ys = first.forward(xs)?;
+        see(&ys)?;
+        for layer in others {
             ys = layer.forward(&ys)?;
+            see(&ys)?;
         }
-        let values = if self.pool { ys.mean((D::Minus2, D::Minus1))? } else { ys.flatten_from(1)? };
-        self.fc.forward(&values)
+        Ok(ys)
+    }
+
+    /// `[n, channels, side, side] -> [n, outputs]`
+    ///
+    /// # Errors
+    /// Another shape.
+    pub fn forward(&self, xs: &Features) -> Result<Tensor> {
+        let ys = run(&self.device, || {
+            let ys = self.run(xs, |_| Ok(()))?;
+            self.fc.forward(&if self.mean { ys.mean()? } else { ys })
+        })?;
+        ys.tensor()?.flatten_from(1)
     }
 }
 

@@ -153,6 +153,21 @@ impl Conv2d {
         Ok(Self { weight, bias: Some(bias), config: self.config })
     }
 
+    /// Folds a per-channel `x * scale + shift` before it into weight and bias. With padding the result is another near the
+    /// edge, unless what is padded with is what scale and shift take to zero.
+    ///
+    /// # Errors
+    /// `scale` or `shift` is not `[c_in]`, or the layer has groups.
+    pub(super) fn fold_before(self, scale: &Tensor, shift: &Tensor) -> Result<Self> {
+        let column = |xs: &Tensor| xs.reshape((1, xs.dim(0)?, 1, 1));
+        let added = self.weight.broadcast_mul(&column(shift)?)?.sum((1, 2, 3))?;
+        let bias = match self.bias {
+            Some(bias) => (bias + added)?,
+            None => added,
+        };
+        Ok(Self { weight: self.weight.broadcast_mul(&column(scale)?)?, bias: Some(bias), config: self.config })
+    }
+
     fn padding(&self, h: usize, w: usize) -> Result<Padding> {
         let (_, _, kh, kw) = self.weight.dims4()?;
         Ok(match self.config.padding {

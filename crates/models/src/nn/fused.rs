@@ -5,6 +5,7 @@ use candle::{DType, Device, Error, Module, Result, Tensor};
 use facesocial_cuda as cuda;
 use facesocial_kernels::{self as kernels, Activation, ConvSpec, Minimal};
 
+use super::batch_norm::BatchNorm;
 use super::conv::{Conv2d, PaddingMode};
 use super::features::{Features, rectify};
 use super::prelu::PRelu;
@@ -62,7 +63,7 @@ fn by_candle(xs: &Tensor, conv: &Conv2d, rectifier: &Rectifier, with: Option<(&T
     }
 }
 
-/// `then(rectifier(conv(x)) + shortcut)`, the shortcut and what follows it where there is one.
+/// `then(rectifier(conv(norm(x))) + shortcut)`: the norm, the shortcut and what follows it where there are such.
 ///
 /// On the CPU in single precision the weights are packed for the processor at hand, and the tensors let go.
 #[derive(Debug, Clone)]
@@ -70,8 +71,8 @@ pub struct FusedConv(Compute);
 
 #[derive(Debug, Clone)]
 enum Compute {
-    Packed(Box<kernels::Conv2d>),
-    Candle { conv: Conv2d, rectifier: Rectifier, then: Rectifier },
+    Packed { norm: Option<Box<kernels::Conv2d>>, conv: Box<kernels::Conv2d> },
+    Candle { norm: Option<BatchNorm>, conv: Conv2d, rectifier: Rectifier, then: Rectifier },
 }
 
 impl FusedConv {
@@ -91,32 +92,41 @@ impl FusedConv {
     pub fn with(conv: Conv2d, rectifier: Rectifier, then: Rectifier, minimal: Minimal) -> Result<Self> {
         let weight = conv.weight();
         if !(weight.device().is_cpu() && weight.dtype() == DType::F32) {
-            return Ok(Self(Compute::Candle { conv, rectifier, then }));
+            return Ok(Self(Compute::Candle { norm: None, conv, rectifier, then }));
         }
-        let (c_out, inside, kh, kw) = weight.dims4()?;
-        let groups = conv.config().number_of_groups();
-        let padding = match conv.config().padding_mode() {
-            PaddingMode::Fixed(p) => {
-                kernels::Padding::Fixed { top: p.top, bottom: p.bottom, left: p.left, right: p.right }
-            }
-            PaddingMode::Same => kernels::Padding::Same,
-        };
-        let stride = conv.config().step();
-        let spec = ConvSpec { c_in: inside * groups, c_out, kernel: (kh, kw), stride, padding, groups, minimal };
-        let bias = conv.bias().map(Tensor::to_vec1::<f32>).transpose()?;
-        let weight = weight.flatten_all()?.to_vec1::<f32>()?;
-        let packed = kernels::Conv2d::new(spec, &weight, bias.as_deref()).map_err(Error::wrap)?;
-        let packed = match &rectifier {
-            Rectifier::Plain(activation) => packed.activation(*activation),
-            Rectifier::PRelu(prelu) => packed.prelu(&prelu.slopes()?),
-        };
-        let packed = packed.map_err(Error::wrap)?;
-        let packed = match &then {
-            Rectifier::Plain(Activation::None) => Ok(packed),
-            Rectifier::Plain(activation) => packed.then(*activation, &[]),
-            Rectifier::PRelu(prelu) => packed.then(Activation::PRelu, &prelu.slopes()?),
-        };
-        Ok(Self(Compute::Packed(Box::new(packed.map_err(Error::wrap)?))))
+        let conv = Box::new(pack(&conv, &rectifier, &then, minimal)?);
+        Ok(Self(Compute::Packed { norm: None, conv }))
+    }
+
+    /// As [`Self::with`], for the input after a batch norm.
+    ///
+    /// On the CPU the norm is folded into the convolution, whose padding becomes what the norm takes to zero; a channel that
+    /// the norm scales by zero forbids that.
+    ///
+    /// # Errors
+    /// As [`Self::with`], or another number of channels in the norm.
+    pub fn after_norm(
+        norm: BatchNorm,
+        conv: Conv2d,
+        rectifier: Rectifier,
+        then: Rectifier,
+        minimal: Minimal,
+    ) -> Result<Self> {
+        let weight = conv.weight();
+        if !(weight.device().is_cpu() && weight.dtype() == DType::F32) {
+            return Ok(Self(Compute::Candle { norm: Some(norm), conv, rectifier, then }));
+        }
+        let (scale, shift) = (norm.scale().to_vec1::<f32>()?, norm.shift().to_vec1::<f32>()?);
+        let padding: Vec<f32> = scale.iter().zip(&shift).map(|(scale, shift)| -shift / scale).collect();
+        if conv.config().number_of_groups() != 1 || padding.iter().any(|v| !v.is_finite()) {
+            let spec = ConvSpec { groups: scale.len(), ..ConvSpec::new(scale.len(), scale.len(), 1) };
+            let norm = kernels::Conv2d::new(spec, &scale, Some(&shift)).map_err(Error::wrap)?;
+            let conv = Box::new(pack(&conv, &rectifier, &then, minimal)?);
+            return Ok(Self(Compute::Packed { norm: Some(Box::new(norm)), conv }));
+        }
+        let conv = pack(&conv.fold_before(norm.scale(), norm.shift())?, &rectifier, &then, minimal)?;
+        let conv = Box::new(conv.pad_with(&padding).map_err(Error::wrap)?);
+        Ok(Self(Compute::Packed { norm: None, conv }))
     }
 
     /// `[n, c_in, h, w] -> [n, c_out, oh, ow]`
@@ -125,9 +135,15 @@ impl FusedConv {
     /// Another number of channels, an input smaller than the kernel, or features in another place than the weights.
     pub fn forward(&self, xs: &Features) -> Result<Features> {
         match (&self.0, xs) {
-            (Compute::Packed(conv), Features::Map(xs)) => Ok(Features::Map(conv.forward(xs).map_err(Error::wrap)?)),
-            (Compute::Candle { conv, rectifier, .. }, Features::Tensor(xs)) => {
-                Ok(Features::Tensor(by_candle(xs, conv, rectifier, None)?))
+            (Compute::Packed { norm, conv }, Features::Map(xs)) => {
+                let ys = match norm {
+                    Some(norm) => norm.forward(xs).and_then(|xs| conv.forward(&xs)),
+                    None => conv.forward(xs),
+                };
+                Ok(Features::Map(ys.map_err(Error::wrap)?))
+            }
+            (Compute::Candle { norm, conv, rectifier, .. }, Features::Tensor(xs)) => {
+                Ok(Features::Tensor(by_candle(&normalized(norm.as_ref(), xs)?, conv, rectifier, None)?))
             }
             _ => candle::bail!("features in another place than the weights"),
         }
@@ -139,15 +155,54 @@ impl FusedConv {
     /// As [`Self::forward`], or a shortcut of another shape.
     pub fn forward_add(&self, xs: &Features, shortcut: &Features) -> Result<Features> {
         match (&self.0, xs, shortcut) {
-            (Compute::Packed(conv), Features::Map(xs), Features::Map(shortcut)) => {
-                Ok(Features::Map(conv.forward_add(xs, shortcut).map_err(Error::wrap)?))
+            (Compute::Packed { norm, conv }, Features::Map(xs), Features::Map(shortcut)) => {
+                let ys = match norm {
+                    Some(norm) => norm.forward(xs).and_then(|xs| conv.forward_add(&xs, shortcut)),
+                    None => conv.forward_add(xs, shortcut),
+                };
+                Ok(Features::Map(ys.map_err(Error::wrap)?))
             }
-            (Compute::Candle { conv, rectifier, then }, Features::Tensor(xs), Features::Tensor(shortcut)) => {
-                Ok(Features::Tensor(by_candle(xs, conv, rectifier, Some((shortcut, then)))?))
+            (Compute::Candle { norm, conv, rectifier, then }, Features::Tensor(xs), Features::Tensor(shortcut)) => {
+                let xs = normalized(norm.as_ref(), xs)?;
+                Ok(Features::Tensor(by_candle(&xs, conv, rectifier, Some((shortcut, then)))?))
             }
             _ => candle::bail!("features in another place than the weights"),
         }
     }
+}
+
+/// Packs the weights of a convolution on the CPU in single precision.
+fn pack(conv: &Conv2d, rectifier: &Rectifier, then: &Rectifier, minimal: Minimal) -> Result<kernels::Conv2d> {
+    let weight = conv.weight();
+    let (c_out, inside, kh, kw) = weight.dims4()?;
+    let groups = conv.config().number_of_groups();
+    let padding = match conv.config().padding_mode() {
+        PaddingMode::Fixed(p) => {
+            kernels::Padding::Fixed { top: p.top, bottom: p.bottom, left: p.left, right: p.right }
+        }
+        PaddingMode::Same => kernels::Padding::Same,
+    };
+    let stride = conv.config().step();
+    let spec = ConvSpec { c_in: inside * groups, c_out, kernel: (kh, kw), stride, padding, groups, minimal };
+    let bias = conv.bias().map(Tensor::to_vec1::<f32>).transpose()?;
+    let weight = weight.flatten_all()?.to_vec1::<f32>()?;
+    let packed = kernels::Conv2d::new(spec, &weight, bias.as_deref()).map_err(Error::wrap)?;
+    let packed = match rectifier {
+        Rectifier::Plain(activation) => packed.activation(*activation),
+        Rectifier::PRelu(prelu) => packed.prelu(&prelu.slopes()?),
+    };
+    let packed = packed.map_err(Error::wrap)?;
+    let packed = match then {
+        Rectifier::Plain(Activation::None) => Ok(packed),
+        Rectifier::Plain(activation) => packed.then(*activation, &[]),
+        Rectifier::PRelu(prelu) => packed.then(Activation::PRelu, &prelu.slopes()?),
+    };
+    packed.map_err(Error::wrap)
+}
+
+/// The input after the norm, if there is one.
+fn normalized(norm: Option<&BatchNorm>, xs: &Tensor) -> Result<Tensor> {
+    norm.map_or_else(|| Ok(xs.clone()), |norm| norm.forward(xs))
 }
 
 /// Runs a network on a thread of the pool: see [`facesocial_kernels::run`].
@@ -166,6 +221,29 @@ mod tests {
     use facesocial_kernels::Pool;
 
     use super::{super::ConvConfig, super::Padding, *};
+
+    #[test]
+    fn a_norm_before_a_padded_convolution_is_folded_where_no_channel_is_scaled_by_zero() {
+        let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
+        let wide = |xs: &Tensor| xs.to_dtype(DType::F64).unwrap();
+        let pool = Pool::default();
+        let (xs, weight, shift) = (random(&[2, 4, 7, 6]), random(&[5, 4, 3, 3]), random(&[4]));
+        for scale in [[0.5f32, -2.0, 1.5, 0.1], [0.5, 0.0, 1.5, 0.1]] {
+            let scale = Tensor::new(&scale, &Device::Cpu).unwrap();
+            for minimal in [Minimal::Off, Minimal::Tiles6] {
+                let layer = |convert: &dyn Fn(&Tensor) -> Tensor| {
+                    let conv = Conv2d::new(convert(&weight), None, ConvConfig::default().padding(Padding::all(1)));
+                    let norm = BatchNorm::new(convert(&scale), convert(&shift));
+                    FusedConv::after_norm(norm, conv, Rectifier::RELU, Rectifier::NONE, minimal).unwrap()
+                };
+                let got = layer(&Tensor::clone).forward(&Features::new(&xs, &pool).unwrap()).unwrap();
+                let want = layer(&wide).forward(&Features::Tensor(wide(&xs))).unwrap();
+                let diff = (wide(&got.tensor().unwrap()) - want.tensor().unwrap()).unwrap().abs().unwrap();
+                let diff = diff.flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap();
+                assert!(diff < 1e-3, "{diff} with {minimal:?}");
+            }
+        }
+    }
 
     /// Doubles take candle's operations.
     #[test]

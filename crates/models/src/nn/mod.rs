@@ -6,8 +6,10 @@ mod conv;
 mod features;
 mod fused;
 mod input;
+mod linear;
 mod pool;
 mod prelu;
+mod tokens;
 
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_plain, conv2d_bn};
 pub use chain::ConvChain;
@@ -15,8 +17,10 @@ pub use conv::{Conv2d, ConvConfig, Padding, conv2d};
 pub use features::Features;
 pub use fused::{FusedConv, Rectifier, run};
 pub use input::{ChannelOrder, Normalize};
+pub use linear::MapLinear;
 pub use pool::max_pool2d_ceil;
 pub use prelu::{PRelu, prelu};
+pub use tokens::{TokenLinear, TokenNorm, Tokens};
 
 use std::ops::Range;
 
