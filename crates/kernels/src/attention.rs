@@ -89,10 +89,10 @@ impl Job<'_> {
                 then: Activation::None,
             };
             let rows = |step_x, run| Windows { width: queries, step_x, step_y: 0, runs: 1, run, run_step: 0 };
-            let products = Gemm { input: query, windows: rows(d, width), weights: keys, epilogue };
+            let products = Gemm { input: query, windows: rows(d, width), weights: keys, next: &[], epilogue };
             (kernel.gemm)(&products, MatrixMut::new(scores, queries, tokens, padded));
             (kernel.softmax)(MatrixMut::new(scores, queries, tokens, padded));
-            let mixture = Gemm { input: scores, windows: rows(padded, tokens), weights: values, epilogue };
+            let mixture = Gemm { input: scores, windows: rows(padded, tokens), weights: values, next: &[], epilogue };
             (kernel.gemm)(&mixture, out);
         });
     }

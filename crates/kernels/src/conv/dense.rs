@@ -97,7 +97,7 @@ impl Dense {
         let depth = windows.runs * windows.run;
         // Parts begin at whole panels, and every panel before is full.
         let weights = &self.weights[depth * of_group..];
-        (job.kernel.gemm)(&Gemm { input, windows, weights, epilogue: job.epilogue.at(row, col) }, out);
+        (job.kernel.gemm)(&Gemm { input, windows, weights, next: &[], epilogue: job.epilogue.at(row, col) }, out);
     }
 
     /// A 1 x 1 kernel at stride 1.

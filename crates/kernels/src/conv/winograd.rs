@@ -134,10 +134,12 @@ impl Winograd {
             then: Activation::None,
         };
         let of_value = self.weights.len() / (self.tile * self.tile);
-        let weights = self.weights.chunks_exact(of_value);
+        let weights = self.weights.chunks_exact(of_value).map(|weights| &weights[c_in * col..]);
+        let following = weights.clone().skip(1).chain([&[][..]]);
         let inputs = inputs.chunks_exact(tiles * c_in_padded);
-        for ((weights, input), products) in weights.zip(inputs).zip(products.chunks_exact_mut(tiles * cols)) {
-            let job_of_value = Gemm { input, windows, weights: &weights[c_in * col..], epilogue };
+        let products = products.chunks_exact_mut(tiles * cols);
+        for (((weights, next), input), products) in weights.zip(following).zip(inputs).zip(products) {
+            let job_of_value = Gemm { input, windows, weights, next, epilogue };
             (job.kernel.gemm)(&job_of_value, MatrixMut::new(products, tiles, cols, cols));
         }
     }

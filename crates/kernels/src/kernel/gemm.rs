@@ -46,11 +46,15 @@ pub(crate) struct Gemm<'a> {
     pub windows: Windows,
     /// Packed by [`pack`](super::pack), from the first column of the result on.
     pub weights: &'a [f32],
+    /// What is read after these weights: its beginning is on its way from memory when it is needed.
+    pub next: &'a [f32],
     pub epilogue: Epilogue<'a>,
 }
 
 /// Weights of a panel, per column, that stay in the first cache while the rows pass: a longer sum is computed in pieces.
 const DEPTH: usize = 384;
+/// Values of a cache line.
+const LINE: usize = 16;
 
 /// Part of the sum: of which runs, and from which of their values on how many.
 #[derive(Clone, Copy)]
@@ -109,16 +113,22 @@ pub(super) fn gemm<S: Simd, const MR: usize, const NV: usize>(s: S, job: &Gemm<'
         let vectors = (cols - col).div_ceil(S::WIDTH).min(NV);
         for i in 0..job.windows.pieces() {
             let piece = job.windows.piece(i);
+            let size = piece.runs * piece.len * vectors * S::WIDTH;
+            let last = piece.last && col + vectors * S::WIDTH >= cols;
+            let next = if last { job.next.as_ptr() } else { weights.wrapping_add(size) };
             let mut row = 0;
             for tile in 0..tiles {
                 let end = (tile + 1) * rows / tiles;
-                let at = Place { row, col, count: (vectors * S::WIDTH).min(cols - col), piece };
+                // Each of the first tiles brings one of the lines that a step of the next piece takes.
+                let asked = tile * LINE < vectors * S::WIDTH && !(last && job.next.is_empty());
+                let ahead = if asked { (next.wrapping_add(tile * LINE), vectors * S::WIDTH) } else { (weights, 0) };
+                let at = Place { row, col, count: (vectors * S::WIDTH).min(cols - col), piece, ahead };
                 // SAFETY: rows and columns are inside of `out`; windows, weights and epilogue suffice by the assertions.
                 unsafe { by_width::<S, MR, NV>(s, job, weights, end - row, vectors, at, &mut out) };
                 row = end;
             }
             // SAFETY: at most to the end of the weights, by the assertion above: the pieces make up the depth.
-            weights = unsafe { weights.add(piece.runs * piece.len * vectors * S::WIDTH) };
+            weights = unsafe { weights.add(size) };
         }
         col += vectors * S::WIDTH;
     }
@@ -131,6 +141,8 @@ struct Place {
     col: usize,
     count: usize,
     piece: Piece,
+    /// What to bring near, and how much further that is at each step; it need not be there.
+    ahead: (*const f32, usize),
 }
 
 /// # Safety
@@ -239,9 +251,12 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
         }
     }
     let mut weight = weights;
+    let (mut ahead, step) = at.ahead;
     for run in at.piece.first_run..at.piece.first_run + at.piece.runs {
         let first = run * windows.run_step + at.piece.start;
         for i in first..first + at.piece.len {
+            s.prefetch(ahead);
+            ahead = ahead.wrapping_add(step);
             let mut vectors = [s.splat(0.0); NV];
             // SAFETY: `NV` vectors of weights for each value of the window, and the window is inside of the input.
             unsafe {

@@ -37,6 +37,10 @@ pub(super) trait Simd: Copy {
     /// [`finish`](super::epilogue::finish), compiled for the instructions.
     fn finish(self, epilogue: &Epilogue<'_>, out: MatrixMut<'_>);
 
+    /// Asks for the cache line at any address to be brought near; nothing where there is no such instruction.
+    #[inline(always)]
+    fn prefetch(self, _at: *const f32) {}
+
     /// # Safety
     /// `from` is readable for [`Self::WIDTH`] values, aligned as a value.
     unsafe fn load(self, from: *const f32) -> Self::V;
