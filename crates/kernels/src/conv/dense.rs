@@ -9,6 +9,11 @@ use crate::threads::{by_cols, by_rows, parts, with_scratch};
 
 /// Values of the input that a product walks over for one panel of weights after the other: they stay in the cache.
 const BAND: usize = 32 << 10;
+/// As [`BAND`], where there are more weights than that: it pays to read them seldom, and the input stays in the second cache.
+const WIDE_BAND: usize = 160 << 10;
+
+/// Weights that each thread may read for its own rows.
+const MOST_SHARED: usize = 64 << 10;
 
 /// The packed weights of one group.
 #[derive(Debug, Clone)]
@@ -76,7 +81,10 @@ impl Dense {
         start: &(impl Fn(usize) -> usize + Sync),
         f: &(impl Fn(Range<usize>, (usize, usize), MatrixMut<'_>) + Sync),
     ) {
-        if units >= 4 * parts || units >= out.cols().div_ceil(job.kernel.panel) {
+        let panels = out.cols().div_ceil(job.kernel.panel);
+        // Parts of the rows read all weights each, parts of the columns the whole input.
+        let heavy = self.weights.len() > MOST_SHARED.max(out.rows() * self.c_in) && panels >= parts;
+        if !heavy && (units >= 4 * parts || units >= panels) {
             by_rows(out, 0..units, parts, start, &|units, part| f(units, (first_col, 0), part));
         } else {
             by_cols(out, 0, job.kernel.panel, parts, &|col, part| f(0..units, (first_col + col, col), part));
@@ -103,7 +111,10 @@ impl Dense {
     /// A 1 x 1 kernel at stride 1.
     fn pixels(&self, job: &Job<'_>, pixels: Range<usize>, cols: (usize, usize), mut out: MatrixMut<'_>) {
         let c = self.c_in;
-        let at_once = (BAND / c).max(24);
+        let most = if self.weights.len() > BAND { WIDE_BAND } else { BAND };
+        // Bands of like height.
+        let bands = (pixels.len() * c).div_ceil(most).max(1);
+        let at_once = pixels.len().div_ceil(bands).next_multiple_of(12);
         for first in pixels.clone().step_by(at_once) {
             let end = pixels.end.min(first + at_once);
             let (band, rest) = out.split_rows(end - first);
