@@ -7,44 +7,46 @@ use crate::kernel::{Epilogue, Gemm, Kernel, MatrixMut, Windows};
 use crate::map::Map;
 use crate::threads::{by_cols, by_rows, parts, with_scratch};
 
-/// `softmax(q k^T) v` for each head: `query` `[n, 1, q, d]`, `key_value` `[n, 1, t, 2 d]`, the keys before the values, `->
-/// [n, 1, q, d]`. Head `i` has the `i`-th of `heads` equal parts of the `d` channels of each.
+/// `softmax(q k^T) v` for each head: `query` `[n, qh, qw, k]`, `key_value` `[n, h, w, k + v]`, the keys before the values,
+/// `-> [n, qh, qw, v]`. Every pixel is a token. Head `i` has the `i`-th of `heads` equal parts of queries, keys and values.
 ///
 /// No scale is applied: it is folded into the layer that computes the queries.
 ///
 /// # Errors
 /// Shapes that do not fit each other, or no tokens.
 pub fn attention(query: &Map, key_value: &Map, heads: usize) -> Result<Map> {
-    let ([n, qh, qw, d], [kn, kh, kw, kd]) = (query.shape(), key_value.shape());
-    let (queries, tokens) = (qh * qw, kh * kw);
-    if n != kn || kd != 2 * d || heads == 0 || !d.is_multiple_of(heads) || tokens == 0 || d == 0 {
+    let ([n, qh, qw, keys], [kn, kh, kw, both]) = (query.shape(), key_value.shape());
+    let (queries, tokens, values) = (qh * qw, kh * kw, both.saturating_sub(keys));
+    let divides = heads > 0 && keys.is_multiple_of(heads) && values.is_multiple_of(heads);
+    if n != kn || !divides || tokens * keys * values == 0 {
         return Err(shape_error!("{heads} heads of {:?} do not ask {:?}", query.shape(), key_value.shape()));
     }
-    let mut out = Map::unwritten(query.pool(), query.shape());
+    let mut out = Map::unwritten(query.pool(), [n, qh, qw, values]);
     if out.is_dry() || n * queries == 0 {
         return Ok(out);
     }
-    let width = d / heads;
     let job = Job {
         kernel: Instructions::chosen()?.kernel()?,
         query: query.values(),
         key_value: key_value.values(),
         queries,
         tokens,
-        d,
-        width,
+        keys,
+        values,
+        heads,
     };
-    let parts = parts(2 * n * queries * tokens * d);
+    let parts = parts(n * queries * tokens * both);
     let of_images = parts.min(n);
     let of_heads = parts.div_ceil(of_images);
-    let out_matrix = MatrixMut::new(out.values_mut(), n * queries, d, d);
+    let width = values / heads;
+    let out_matrix = MatrixMut::new(out.values_mut(), n * queries, values, values);
     by_rows(out_matrix, 0..n, of_images, &|image| image * queries, &|images, mut part| {
         for image in images {
             let (of_image, rest) = part.split_rows(queries);
             by_cols(of_image, 0, width, of_heads, &|first, mut columns| {
                 for col in (0..columns.cols()).step_by(width) {
                     let head = columns.reborrow().split_cols(col).1.split_cols(width).0;
-                    job.head(image, first + col, head);
+                    job.head(image, (first + col) / width, head);
                 }
             });
             part = rest;
@@ -60,26 +62,28 @@ struct Job<'a> {
     key_value: &'a [f32],
     queries: usize,
     tokens: usize,
-    /// Channels of a token, and of a head.
-    d: usize,
-    width: usize,
+    /// Channels of all heads.
+    keys: usize,
+    values: usize,
+    heads: usize,
 }
 
 impl Job<'_> {
-    /// The head whose first channel is `first`.
-    fn head(&self, image: usize, first: usize, out: MatrixMut<'_>) {
-        let Self { kernel, queries, tokens, d, width, .. } = *self;
+    fn head(&self, image: usize, head: usize, out: MatrixMut<'_>) {
+        let Self { kernel, queries, tokens, .. } = *self;
+        let both = self.keys + self.values;
+        let (key, value) = (self.keys / self.heads, self.values / self.heads);
         let padded = tokens.next_multiple_of(kernel.width);
-        let (keys, values) = (width * padded, tokens * width.next_multiple_of(kernel.width));
-        let zeros = padded.max(width.next_multiple_of(kernel.width));
-        let query = &self.query[image * queries * d + first..];
-        let key_value = &self.key_value[image * tokens * 2 * d..][..tokens * 2 * d];
+        let (keys, values) = (key * padded, tokens * value.next_multiple_of(kernel.width));
+        let zeros = padded.max(value.next_multiple_of(kernel.width));
+        let query = &self.query[image * queries * self.keys + head * key..];
+        let key_value = &self.key_value[image * tokens * both..][..tokens * both];
         with_scratch(keys + values + zeros + queries * padded, |scratch| {
             let (keys, scratch) = scratch.split_at_mut(keys);
             let (values, scratch) = scratch.split_at_mut(values);
             let (zeros, scores) = scratch.split_at_mut(zeros);
-            kernel.pack_rows_as_columns(&key_value[first..], 2 * d, (width, tokens), keys);
-            kernel.pack_rows(&key_value[d + first..], 2 * d, (tokens, width), values);
+            kernel.pack_rows_as_columns(&key_value[head * key..], both, (key, tokens), keys);
+            kernel.pack_rows(&key_value[self.keys + head * value..], both, (tokens, value), values);
             zeros.fill(0.0);
             let epilogue = Epilogue {
                 bias: zeros,
@@ -89,7 +93,7 @@ impl Job<'_> {
                 then: Activation::None,
             };
             let rows = |step_x, run| Windows { width: queries, step_x, step_y: 0, runs: 1, run, run_step: 0 };
-            let products = Gemm { input: query, windows: rows(d, width), weights: keys, next: &[], epilogue };
+            let products = Gemm { input: query, windows: rows(self.keys, key), weights: keys, next: &[], epilogue };
             (kernel.gemm)(&products, MatrixMut::new(scores, queries, tokens, padded));
             (kernel.softmax)(MatrixMut::new(scores, queries, tokens, padded));
             let mixture = Gemm { input: scores, windows: rows(padded, tokens), weights: values, next: &[], epilogue };
@@ -110,19 +114,20 @@ mod tests {
 
     /// The definition, in doubles.
     fn by_definition(query: &Map, key_value: &Map, heads: usize) -> Vec<f64> {
-        let ([n, _, q, d], [_, _, t, _]) = (query.shape(), key_value.shape());
+        let ([n, _, q, k], [_, _, t, both]) = (query.shape(), key_value.shape());
+        let v = both - k;
         let value = |map: &Map, row: usize, col: usize| f64::from(map.values()[row * map.shape()[3] + col]);
-        let mut out = vec![0.0; n * q * d];
-        for (row, out) in out.chunks_exact_mut(d).enumerate() {
-            let keys = row / q * t;
+        let mut out = vec![0.0; n * q * v];
+        for (row, out) in out.chunks_exact_mut(v).enumerate() {
+            let first = row / q * t;
             for (c, out) in out.iter_mut().enumerate() {
-                let first = c / (d / heads) * (d / heads);
-                let score = |k: usize| {
-                    let dims = first..first + d / heads;
-                    dims.map(|c| value(query, row, c) * value(key_value, keys + k, c)).sum::<f64>().exp()
+                let dims = c / (v / heads) * (k / heads)..(c / (v / heads) + 1) * (k / heads);
+                let score = |token: usize| {
+                    let products = dims.clone().map(|c| value(query, row, c) * value(key_value, first + token, c));
+                    products.sum::<f64>().exp()
                 };
                 let scores: Vec<f64> = (0..t).map(score).collect();
-                let mixed = scores.iter().enumerate().map(|(k, s)| s * value(key_value, keys + k, d + c));
+                let mixed = scores.iter().enumerate().map(|(token, s)| s * value(key_value, first + token, k + c));
                 *out = mixed.sum::<f64>() / scores.iter().sum::<f64>();
             }
         }
@@ -132,17 +137,21 @@ mod tests {
     #[test]
     fn heads_are_those_of_the_definition() {
         let mut rng = fastrand::Rng::with_seed(11);
-        for (n, q, t, d, heads) in
-            [(1, 1, 1, 4, 1), (2, 5, 5, 12, 3), (1, 197, 197, 64, 2), (3, 1, 40, 66, 2), (1, 7, 500, 40, 1)]
-        {
-            let (query, key_value) = (random(&mut rng, [n, 1, q, d]), random(&mut rng, [n, 1, t, 2 * d]));
+        for (n, q, t, (k, v), heads) in [
+            (1, 1, 1, (4, 4), 1),
+            (2, 5, 5, (12, 12), 3),
+            (1, 197, 197, (64, 64), 2),
+            (3, 1, 40, (66, 30), 2),
+            (1, 7, 500, (40, 80), 1),
+        ] {
+            let (query, key_value) = (random(&mut rng, [n, 1, q, k]), random(&mut rng, [n, 1, t, k + v]));
             let want = by_definition(&query, &key_value, heads);
             for threads in [1, 3] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let got = pool.install(|| attention(&query, &key_value, heads)).unwrap();
-                assert_eq!(got.shape(), [n, 1, q, d]);
+                assert_eq!(got.shape(), [n, 1, q, v]);
                 for (got, want) in got.values().iter().zip(&want) {
-                    assert!((f64::from(*got) - want).abs() < 1e-5, "{got} {want} of {n} x {q} x {t} x {d} / {heads}");
+                    assert!((f64::from(*got) - want).abs() < 1e-5, "{got} {want} of {n} x {q} x {t} x {k} x {v} / {heads}");
                 }
             }
         }

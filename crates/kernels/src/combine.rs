@@ -86,6 +86,31 @@ pub fn channels(xs: &Map, channels: std::ops::Range<usize>) -> Result<Map> {
     Ok(out)
 }
 
+/// Softmax over each `bins` channels in a row, then the mean of the bins' numbers, 0 to `bins - 1`, under it: `[n, h, w, g *
+/// bins] -> [n, h, w, g]`.
+///
+/// # Errors
+/// The channels are not a multiple of the bins, or kernels that this processor cannot run.
+pub fn expectation(mut xs: Map, bins: usize) -> Result<Map> {
+    let [n, h, w, c] = xs.shape();
+    if bins == 0 || !c.is_multiple_of(bins) {
+        return Err(shape_error!("{c} channels in rows of {bins} bins"));
+    }
+    let kernel = Instructions::chosen()?.kernel()?;
+    let groups = c / bins;
+    let mut out = Map::unwritten(xs.pool(), [n, h, w, groups]);
+    lines(&mut xs, 4, |_, line| {
+        (kernel.softmax)(MatrixMut::new(line, w * groups, bins, bins));
+    });
+    lines(&mut out, bins, |line, to| {
+        let shares = xs.values()[line * w * c..][..w * c].chunks_exact(bins);
+        for (to, shares) in to.iter_mut().zip(shares) {
+            *to = shares.iter().enumerate().map(|(i, share)| i as f32 * share).sum();
+        }
+    });
+    Ok(out)
+}
+
 /// The first pixel of each image, `[n, h, w, c] -> [n, 1, 1, c]`.
 ///
 /// # Errors
@@ -221,6 +246,16 @@ mod tests {
         assert_eq!(channels(&both, 1..3).unwrap().values(), b.values());
         assert!(channels(&both, 2..4).is_err() && concat(&[]).is_err());
         assert!(concat(&[&a, &map(&[0.0], [1; 4])]).is_err());
+    }
+
+    #[test]
+    fn expectations_are_each_groups_own() {
+        let xs = map(&[5.0, 5.0, 5.0, 0.0, -50.0, 50.0, 0.0, 60.0, 0.0, 0.0, f32::NAN, 0.0], [1, 2, 1, 6]);
+        let ys = expectation(xs, 3).unwrap();
+        assert_eq!(ys.shape(), [1, 2, 1, 2]);
+        let near = |at: usize, want: f32| (ys.values()[at] - want).abs() < 1e-5;
+        assert!(near(0, 1.0) && near(1, 2.0) && near(2, 1.0) && ys.values()[3].is_nan(), "{:?}", ys.values());
+        assert!(expectation(map(&[0.0; 4], [1, 1, 1, 4]), 3).is_err());
     }
 
     #[test]

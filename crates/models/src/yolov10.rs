@@ -15,12 +15,9 @@
 //! No deviation in the result: batch norms are folded into the convolution before them, and the two depthwise kernels of
 //! [`RepVggDw`] are added into one. Axes: `n` batch, `c` channels, `h` rows, `w` columns, `a` anchors.
 
-use candle::{D, DType, Device, Module, Tensor};
-use candle_nn::{
-    VarBuilder,
-    ops::{sigmoid, softmax},
-};
-use facesocial_kernels::Pool;
+use candle::{DType, Device, Module, Tensor};
+use candle_nn::VarBuilder;
+use facesocial_kernels::{Activation, Pool};
 use facesocial_types::{BBox, Face, Landmarks};
 use image::RgbImage;
 
@@ -283,7 +280,10 @@ pub struct Psa {
     half: usize,
     cv1: Conv,
     cv2: Conv,
-    qkv: Conv,
+    /// With the scale of the scores in it.
+    query: FusedConv,
+    /// Of all heads, the keys before the values.
+    key_value: FusedConv,
     proj: Conv,
     /// Takes the place of a position encoding.
     pe: Conv,
@@ -298,12 +298,24 @@ impl Psa {
     pub fn load(vb: VarBuilder<'_>, channels: usize) -> Result<Self> {
         let half = channels / 2;
         let (attn, ffn) = (vb.pp("attn"), vb.pp("ffn"));
-        // Keys and queries are half as long as values.
+        let qkv = conv_bn(&attn.pp("qkv"), half, 2 * half, 1, ConvConfig::default())?;
+        // The file has query, key and value of one head after the other; keys and queries are half as long as values.
+        let part = |part: std::ops::Range<u32>| -> Vec<u32> {
+            let heads = 0..(half / HEAD_CHANNELS) as u32;
+            heads.flat_map(|head| part.clone().map(move |i| head * 2 * HEAD_CHANNELS as u32 + i)).collect()
+        };
+        let (key, head) = (HEAD_CHANNELS as u32 / 2, HEAD_CHANNELS as u32);
+        let query = qkv.outputs(&part(0..key))?;
+        let scale = Tensor::full(f64::from(key).powf(-0.5) as f32, query.weight().dim(0)?, vb.device())?;
+        let scale = scale.to_dtype(vb.dtype())?;
+        let query = query.fold(&scale, &scale.zeros_like()?)?;
+        let key_value = qkv.outputs(&[part(key..2 * key), part(2 * key..2 * key + head)].concat())?;
         Ok(Self {
             half,
             cv1: Conv::pointwise(vb.pp("cv1"), channels, 2 * half)?,
             cv2: Conv::pointwise(vb.pp("cv2"), 2 * half, channels)?,
-            qkv: Conv::linear(attn.pp("qkv"), half, 2 * half)?,
+            query: FusedConv::new(query, Rectifier::NONE)?,
+            key_value: FusedConv::new(key_value, Rectifier::NONE)?,
             proj: Conv::linear(attn.pp("proj"), half, half)?,
             pe: Conv::linear_depthwise(attn.pp("pe"), half, 1)?,
             ffn: [Conv::pointwise(ffn.pp(0), half, 2 * half)?, Conv::linear(ffn.pp(1), 2 * half, half)?],
@@ -312,16 +324,10 @@ impl Psa {
 
     /// `[n, half, h, w] -> [n, half, h, w]`, the input added.
     fn attention(&self, xs: &Features) -> candle::Result<Features> {
-        let [n, c, h, w] = xs.dims()?;
-        let (heads, key) = (self.half / HEAD_CHANNELS, HEAD_CHANNELS / 2);
-        let qkv = self.qkv.run(xs)?.tensor()?.reshape((n, heads, 2 * key + HEAD_CHANNELS, h * w))?;
-        let q = qkv.narrow(2, 0, key)?.transpose(2, 3)?.contiguous()?; // [n, heads, h*w, key]
-        let k = qkv.narrow(2, key, key)?.contiguous()?; // [n, heads, key, h*w]
-        let v = qkv.narrow(2, 2 * key, HEAD_CHANNELS)?.contiguous()?; // [n, heads, 64, h*w]
-        let weights = softmax(&(q.matmul(&k)? * (key as f64).powf(-0.5))?, D::Minus1)?; // [n, heads, h*w, h*w]
-        let ys = v.matmul(&weights.transpose(2, 3)?.contiguous()?)?.reshape((n, c, h, w))?;
-        let v = xs.beside(&v.reshape((n, c, h, w))?)?;
-        self.proj.run_add(&self.pe.run_add(&v, &xs.beside(&ys)?)?, xs)
+        let key_value = self.key_value.forward(xs)?;
+        let ys = self.query.forward(xs)?.attend(&key_value, self.half / HEAD_CHANNELS)?;
+        let values = key_value.channels(self.half / 2..self.half / 2 + self.half)?;
+        self.proj.run_add(&self.pe.run_add(&values, &ys)?, xs)
     }
 
     /// `[n, c, h, w] -> [n, c, h, w]`
@@ -347,30 +353,31 @@ impl HeadLevel {
     fn load(bbox: VarBuilder<'_>, class: VarBuilder<'_>, c_in: usize, classes: usize) -> Result<Self> {
         let config = ConvConfig::default();
         let width = WIDTHS[1].max(classes.min(100));
-        let last = |vb, c_in, c_out| FusedConv::new(conv2d(vb, c_in, c_out, (1, 1), config)?, Rectifier::NONE);
+        let last = |vb, c_in, c_out, rectifier| FusedConv::new(conv2d(vb, c_in, c_out, (1, 1), config)?, rectifier);
+        let sigmoid = Rectifier::Plain(Activation::Sigmoid);
         Ok(Self {
             bbox: [
                 Conv::load(bbox.pp(0), c_in, BOX_CHANNELS, 3, config)?,
                 Conv::load(bbox.pp(1), BOX_CHANNELS, BOX_CHANNELS, 3, config)?,
             ],
-            bbox_last: last(bbox.pp(2), BOX_CHANNELS, 4 * BINS)?,
+            bbox_last: last(bbox.pp(2), BOX_CHANNELS, 4 * BINS, Rectifier::NONE)?,
             class: [
                 Conv::depthwise(class.pp("0.0"), c_in, 3)?,
                 Conv::pointwise(class.pp("0.1"), c_in, width)?,
                 Conv::depthwise(class.pp("1.0"), width, 3)?,
                 Conv::pointwise(class.pp("1.1"), width, width)?,
             ],
-            class_last: last(class.pp(2), width, classes)?,
+            class_last: last(class.pp(2), width, classes, sigmoid)?,
         })
     }
 
-    /// `[n, c, h, w]` to `[n, 64, h*w]` and `[n, classes, h*w]`.
+    /// `[n, c, h, w]` to the distances to the four sides, `[n, 4, h*w]` in cells, and scores, `[n, classes, h*w]`.
     fn run(&self, xs: &Features) -> candle::Result<(Tensor, Tensor)> {
         let bbox = self.bbox_last.forward(&self.bbox[1].run(&self.bbox[0].run(xs)?)?)?;
         let [depthwise, widen, second, last] = &self.class;
         let class = second.run(&widen.run(&depthwise.run(xs)?)?)?;
         let class = self.class_last.forward(&last.run(&class)?)?;
-        Ok((bbox.tensor()?.flatten_from(2)?, class.tensor()?.flatten_from(2)?))
+        Ok((bbox.expectation(BINS)?.tensor()?.flatten_from(2)?, class.tensor()?.flatten_from(2)?))
     }
 }
 
@@ -483,7 +490,7 @@ impl YoloV10 {
             let (distances, class) = level.run(features)?;
             let [_, _, h, w] = features.dims()?;
             boxes.push(self.decode(&distances, (h, w), stride)?);
-            scores.push(sigmoid(&class)?);
+            scores.push(class);
         }
         Ok((Tensor::cat(&boxes, 2)?, Tensor::cat(&scores, 2)?))
     }
@@ -499,12 +506,9 @@ impl YoloV10 {
         Ok(Stages { backbone: tensors(&backbone)?, pyramid: tensors(&pyramid)?, boxes, scores })
     }
 
-    /// `[n, 64, cells]`, logits of the distances to the four sides, to corners `[n, 4, cells]` in input pixels.
+    /// `[n, 4, cells]`, distances to the left, upper, right and lower side, to corners `[n, 4, cells]` in input pixels.
     fn decode(&self, distances: &Tensor, cells: (usize, usize), stride: usize) -> candle::Result<Tensor> {
-        let (n, _, count) = distances.dims3()?;
-        let bins = Tensor::arange(0f32, BINS as f32, &self.device)?.to_dtype(self.dtype)?.reshape((1, 1, BINS, 1))?;
-        let shares = softmax(&distances.reshape((n, 4, BINS, count))?, 2)?;
-        let distances = shares.broadcast_mul(&bins)?.sum(2)?; // [n, 4, cells]: left, top, right, bottom
+        let count = cells.0 * cells.1;
         let centres = |y: bool| (0..count).map(move |i| if y { i / cells.1 } else { i % cells.1 } as f32 + 0.5);
         let centres = Tensor::from_iter(centres(false).chain(centres(true)), &self.device)?;
         let centres = centres.to_dtype(self.dtype)?.reshape((1, 2, count))?;

@@ -153,6 +153,20 @@ impl Conv2d {
         Ok(Self { weight, bias: Some(bias), config: self.config })
     }
 
+    /// The layer of some of its outputs, in the order given.
+    ///
+    /// # Errors
+    /// There is no such output, or the layer has groups.
+    pub(crate) fn outputs(&self, outputs: &[u32]) -> Result<Self> {
+        if self.config.groups != 1 {
+            candle::bail!("some of the outputs of a layer with groups");
+        }
+        let outputs = Tensor::new(outputs, self.weight.device())?;
+        let pick = |xs: &Tensor| xs.index_select(&outputs, 0);
+        let bias = self.bias.as_ref().map(pick).transpose()?;
+        Ok(Self { weight: pick(&self.weight)?, bias, config: self.config })
+    }
+
     /// Folds a per-channel `x * scale + shift` before it into weight and bias. With padding the result is another near the
     /// edge, unless what is padded with is what scale and shift take to zero.
     ///

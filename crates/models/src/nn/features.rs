@@ -209,6 +209,46 @@ impl Features {
         }
     }
 
+    /// Attention of every pixel to all pixels, head by head: `[n, k, h, w]`, and `[n, k + v, h, w]` with the keys before the
+    /// values, `-> [n, v, h, w]`. Queries come scaled; each head has an equal part of queries, keys and values.
+    ///
+    /// # Errors
+    /// Shapes that do not fit each other, or features in different places.
+    pub fn attend(&self, key_value: &Self, heads: usize) -> Result<Self> {
+        match (self, key_value) {
+            (Self::Map(a), Self::Map(b)) => Ok(Self::Map(kernels::attention(a, b, heads).map_err(Error::wrap)?)),
+            (Self::Tensor(query), Self::Tensor(both)) => {
+                let (n, keys, h, w) = query.dims4()?;
+                let values = both.dim(1)?.saturating_sub(keys);
+                let split = |xs: &Tensor| xs.contiguous()?.reshape((n, heads, (), h * w)); // [n, heads, k or v, h*w]
+                let (key, value) = (split(&both.narrow(1, 0, keys)?)?, split(&both.narrow(1, keys, values)?)?);
+                let scores = split(query)?.transpose(2, 3)?.contiguous()?.matmul(&key)?;
+                let weights = candle_nn::ops::softmax(&scores, candle::D::Minus1)?; // [n, heads, h*w, h*w]
+                let mixed = value.matmul(&weights.transpose(2, 3)?.contiguous()?)?;
+                Ok(Self::Tensor(mixed.reshape((n, values, h, w))?))
+            }
+            _ => candle::bail!("attention of features in different places"),
+        }
+    }
+
+    /// Softmax over each `bins` channels in a row, then the mean of the bins' numbers, 0 to `bins - 1`, under it: `[n, g *
+    /// bins, h, w] -> [n, g, h, w]`.
+    ///
+    /// # Errors
+    /// The channels are not a multiple of the bins.
+    pub fn expectation(self, bins: usize) -> Result<Self> {
+        match self {
+            Self::Map(map) => Ok(Self::Map(kernels::expectation(map, bins).map_err(Error::wrap)?)),
+            Self::Tensor(xs) => {
+                let (n, c, h, w) = xs.dims4()?;
+                let numbers = Tensor::arange(0f32, bins as f32, xs.device())?.to_dtype(xs.dtype())?;
+                let shares = candle_nn::ops::softmax(&xs.contiguous()?.reshape((n, c / bins, bins, h * w))?, 2)?;
+                let means = shares.broadcast_mul(&numbers.reshape((1, 1, bins, 1))?)?.sum(2)?;
+                Ok(Self::Tensor(means.reshape((n, c / bins, h, w))?))
+            }
+        }
+    }
+
     /// Bilinear resize with half-pixel centres, see [`bilinear_resize`](super::bilinear_resize).
     ///
     /// # Errors
@@ -276,6 +316,11 @@ mod tests {
         assert_close(&a.channels(1..4).unwrap(), &wide_a.channels(1..4).unwrap());
         assert_close(&Features::concat(&[&a, &a]).unwrap(), &Features::concat(&[&wide_a, &wide_a]).unwrap());
         assert!(Features::concat(&[&a, &wide_a]).is_err());
+        let [query, wide_query] = both(&random((2, 2, 6, 7)));
+        assert_close(&query.attend(&a.channels(0..4).unwrap(), 2).unwrap(), &wide_query.attend(&wide_a.channels(0..4).unwrap(), 2).unwrap());
+        let copy = |xs: &Features| xs.enlarge(1).unwrap();
+        assert_close(&copy(&b).expectation(4).unwrap(), &copy(&wide_b).expectation(4).unwrap());
+        assert!(query.attend(&wide_a, 1).is_err() && copy(&b).expectation(3).is_err());
         let swish = |xs: Features| xs.activate(Activation::HardSwish).unwrap();
         assert_close(&swish(a.enlarge(1).unwrap()), &swish(wide_a.enlarge(1).unwrap()));
         let values = |xs: &Features| {
