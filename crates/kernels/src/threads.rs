@@ -2,29 +2,92 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::aligned::Aligned;
 use crate::kernel::MatrixMut;
 use crate::map::Map;
 
 /// Multiplications that a part has at least: handing over less costs more than it saves.
-const GRAIN: usize = 1 << 20;
+const GRAIN: usize = 1 << 18;
+/// How long a thread stays awake without work while a network runs elsewhere. To wake it takes about half of this.
+const PATIENCE: Duration = Duration::from_micros(100);
 
-/// Runs `f` on a thread of the pool, so that each layer inside need not hand its work over and wait.
+/// Networks that run at the moment.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs `f`, a network, on a thread of the pool, so that each layer inside need not hand its work over and wait.
 ///
-/// On one thread, or in the pool already, it is called as it is.
+/// Where no other network runs, the other threads of the pool stay awake for its layers, each of which takes less time than
+/// to wake a thread. With one thread `f` is called as it is.
 pub fn run<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    if rayon::current_num_threads() == 1 || rayon::current_thread_index().is_some() {
+    if rayon::current_num_threads() == 1 {
         return f();
     }
-    rayon::scope(|_| f())
+    rayon::scope(|_| {
+        let running = Running::start();
+        let result = f();
+        drop(running);
+        result
+    })
 }
 
-/// Into how many parts to divide so many multiplications.
+/// A network that runs; it has ended when this is dropped, by a panic too.
+struct Running(Option<Arc<AtomicBool>>);
+
+impl Running {
+    /// On a thread of the pool.
+    fn start() -> Self {
+        // With several networks there is work for all threads anyway.
+        if RUNNING.fetch_add(1, Ordering::Relaxed) > 0 {
+            return Self(None);
+        }
+        let (over, owner) = (Arc::new(AtomicBool::new(false)), rayon::current_thread_index());
+        let seen = Arc::clone(&over);
+        rayon::spawn_broadcast(move |context| {
+            if owner != Some(context.index()) {
+                attend(&seen);
+            }
+        });
+        Self(Some(over))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
+        if let Some(over) = &self.0 {
+            over.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Takes work of the pool until the network is over, or there was none for a while.
+fn attend(over: &AtomicBool) {
+    let mut since = Instant::now();
+    while !over.load(Ordering::Relaxed) {
+        if rayon::yield_now() == Some(rayon::Yield::Executed) {
+            since = Instant::now();
+        } else if since.elapsed() > PATIENCE {
+            return;
+        } else {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Into how many parts to divide so many multiplications: one, one for each thread, or two, so that a thread that was held up
+/// leaves some to the others.
 pub(crate) fn parts(work: usize) -> usize {
     let threads = rayon::current_num_threads();
-    // Two for each thread, so that one that was held up leaves some to the others.
-    if threads == 1 { 1 } else { (work / GRAIN).clamp(1, 2 * threads) }
+    match work / GRAIN {
+        _ if threads == 1 => 1,
+        grains if grains < threads => grains.max(1),
+        grains if grains < 16 * threads => threads,
+        _ => 2 * threads,
+    }
 }
 
 /// Calls `f` with parts of `units` and their rows of `out`; unit `i` starts at row `start(i)`.
@@ -136,7 +199,25 @@ mod tests {
     fn little_work_is_not_divided() {
         assert_eq!(parts(GRAIN - 1), 1);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        assert_eq!(pool.install(|| (parts(100), parts(2 * GRAIN), parts(usize::MAX))), (1, 2, 4));
+        assert_eq!(pool.install(|| (parts(100), parts(2 * GRAIN), parts(3 * GRAIN), parts(usize::MAX))), (1, 2, 2, 4));
+    }
+
+    #[test]
+    fn networks_run_side_by_side_in_pools_of_any_size() {
+        for threads in [1, 2, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let network = || pool.install(|| run(|| rayon::join(|| run(|| 1), || 2)));
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..4).map(|_| scope.spawn(|| (0..50).map(|_| network()).collect::<Vec<_>>())).collect();
+                for thread in all {
+                    assert!(thread.join().unwrap().iter().all(|sum| *sum == (1, 2)));
+                }
+            });
+            let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                pool.install(|| run(|| -> i32 { panic!("a network") }))
+            }));
+            assert!(broken.is_err() && network() == (1, 2));
+        }
     }
 
     #[test]
