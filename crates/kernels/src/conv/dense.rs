@@ -112,9 +112,9 @@ impl Dense {
     fn pixels(&self, job: &Job<'_>, pixels: Range<usize>, cols: (usize, usize), mut out: MatrixMut<'_>) {
         let c = self.c_in;
         let most = if self.weights.len() > BAND { WIDE_BAND } else { BAND };
-        // Bands of like height.
+        // Bands of like height, of whole tiles where tiles are highest.
         let bands = (pixels.len() * c).div_ceil(most).max(1);
-        let at_once = pixels.len().div_ceil(bands).next_multiple_of(12);
+        let at_once = pixels.len().div_ceil(bands).next_multiple_of(14);
         for first in pixels.clone().step_by(at_once) {
             let end = pixels.end.min(first + at_once);
             let (band, rest) = out.split_rows(end - first);

@@ -50,7 +50,10 @@ impl Winograd {
     pub fn pack(kernel: &Kernel, spec: ConvSpec, tile: usize, weight: &[f32]) -> Self {
         let ConvSpec { c_in, c_out, .. } = spec;
         let values = tile * tile;
-        let transformed: Vec<f32> = weight.as_chunks::<9>().0.iter().flat_map(|g| kernel_transform(*g, tile)).collect();
+        let mut transformed = vec![0.0; c_in * c_out * values];
+        for (g, out) in weight.as_chunks::<9>().0.iter().zip(transformed.chunks_exact_mut(values)) {
+            kernel_transform(*g, tile, out);
+        }
         let mut packed = Vec::new();
         for i in 0..values {
             packed.extend(kernel.pack(c_in, c_out, |k, col| transformed[(col * c_in + k) * values + i]));

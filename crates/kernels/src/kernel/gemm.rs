@@ -105,7 +105,7 @@ pub(super) fn gemm<S: Simd, const MR: usize, const NV: usize>(s: S, job: &Gemm<'
     assert!(job.windows.width > 0 && job.windows.reach(rows) <= job.input.len(), "windows beyond the input");
     assert!(job.weights.len() >= depth * cols.next_multiple_of(S::WIDTH), "too few weights");
     assert!(job.epilogue.fits(rows, cols, S::WIDTH), "an epilogue for another result");
-    // Tiles of like height: none is so short that its sums wait for each other.
+    // Tiles of like height, the full one or one row less where there are many rows: a short one's sums wait for each other.
     let tiles = rows.div_ceil(MR);
     let mut weights = job.weights.as_ptr();
     let mut col = 0;
@@ -179,38 +179,21 @@ unsafe fn by_height<S: Simd, const MR: usize, const NV: usize>(
     job: &Gemm<'_>,
     weights: *const f32,
     height: usize,
-    mut at: Place,
+    at: Place,
     out: &mut MatrixMut<'_>,
 ) {
-    let end = at.row + height;
-    while at.row < end {
-        let left = end - at.row;
-        // SAFETY: the caller's promise; each is called for no more rows than are left.
-        unsafe {
-            if left >= MR {
-                tile::<S, MR, NV>(s, job, weights, at, out);
-                at.row += MR;
-            } else if const { MR > 6 } && left >= 6 {
-                tile::<S, 6, NV>(s, job, weights, at, out);
-                at.row += 6;
-            } else if const { MR > 5 } && left >= 5 {
-                tile::<S, 5, NV>(s, job, weights, at, out);
-                at.row += 5;
-            } else if const { MR > 4 } && left >= 4 {
-                tile::<S, 4, NV>(s, job, weights, at, out);
-                at.row += 4;
-            } else if left >= 3 {
-                tile::<S, 3, NV>(s, job, weights, at, out);
-                at.row += 3;
-            } else if left >= 2 {
-                tile::<S, 2, NV>(s, job, weights, at, out);
-                at.row += 2;
-            } else {
-                tile::<S, 1, NV>(s, job, weights, at, out);
-                at.row += 1;
+    macro_rules! call {
+        ($($rows:literal)*) => {
+            // SAFETY: the caller's promise; the one of this height is called.
+            unsafe {
+                $(if const { $rows <= MR } && height == $rows {
+                    return tile::<S, $rows, NV>(s, job, weights, at, out);
+                })*
             }
-        }
+        };
     }
+    // The most frequent first: tiles are of like height.
+    call!(14 13 12 11 10 9 8 7 6 5 4 3 2 1);
 }
 
 /// `MR` rows of `NV` vectors: the sums stay in registers from the first to the last weight.

@@ -172,7 +172,7 @@ compile!(portable_kernel, portable::Portable, rows: 4, vectors: 2);
 #[cfg(target_arch = "x86_64")]
 compile!(avx2_kernel, avx2::Avx2, #[target_feature(enable = "avx2,fma")] rows: 6, vectors: 2);
 #[cfg(target_arch = "x86_64")]
-compile!(avx512_kernel, avx512::Avx512, #[target_feature(enable = "avx512f")] rows: 12, vectors: 2);
+compile!(avx512_kernel, avx512::Avx512, #[target_feature(enable = "avx512f")] rows: 14, vectors: 2);
 #[cfg(target_arch = "aarch64")]
 compile!(neon_kernel, neon::Neon, #[target_feature(enable = "neon")] rows: 6, vectors: 4);
 

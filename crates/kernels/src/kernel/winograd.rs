@@ -167,8 +167,8 @@ fn inverse_transform<S: Simd, const N: usize>(s: S, m: [S::V; N]) -> [S::V; N] {
     t
 }
 
-/// The paper's `G g G^T` of a 3 x 3 kernel: `n * n` values, `n` being 4 or 6.
-pub(crate) fn kernel_transform(g: [f32; 9], n: usize) -> Vec<f32> {
+/// The paper's `G g G^T` of a 3 x 3 kernel: `n * n` values into `out`, `n` being 4 or 6.
+pub(crate) fn kernel_transform(g: [f32; 9], n: usize, out: &mut [f32]) {
     const G4: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
     const G6: [[f64; 3]; 6] = [
         [1.0 / 4.0, 0.0, 0.0],
@@ -179,14 +179,14 @@ pub(crate) fn kernel_transform(g: [f32; 9], n: usize) -> Vec<f32> {
         [0.0, 0.0, 1.0],
     ];
     let rows: &[[f64; 3]] = if n == 4 { &G4 } else { &G6 };
-    let mut out = Vec::with_capacity(n * n);
-    for a in rows {
-        for b in rows {
-            let products = (0..9).map(|i| a[i / 3] * b[i % 3] * f64::from(g[i]));
-            out.push(products.sum::<f64>() as f32);
+    let g = g.map(f64::from);
+    for (a, out) in rows.iter().zip(out.chunks_exact_mut(n)) {
+        // A row of `G g`.
+        let t: [f64; 3] = std::array::from_fn(|j| a[0] * g[j] + a[1] * g[3 + j] + a[2] * g[6 + j]);
+        for (b, out) in rows.iter().zip(out) {
+            *out = (t[0] * b[0] + t[1] * b[1] + t[2] * b[2]) as f32;
         }
     }
-    out
 }
 
 /// Transforms the products of a row of tiles back into `out`: whole rows of `width` pixels, at most `N - 2` of them.
