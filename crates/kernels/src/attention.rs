@@ -151,7 +151,10 @@ mod tests {
                 let got = pool.install(|| attention(&query, &key_value, heads)).unwrap();
                 assert_eq!(got.shape(), [n, 1, q, v]);
                 for (got, want) in got.values().iter().zip(&want) {
-                    assert!((f64::from(*got) - want).abs() < 1e-5, "{got} {want} of {n} x {q} x {t} x {k} x {v} / {heads}");
+                    assert!(
+                        (f64::from(*got) - want).abs() < 1e-5,
+                        "{got} {want} of {n} x {q} x {t} x {k} x {v} / {heads}"
+                    );
                 }
             }
         }

@@ -111,6 +111,25 @@ pub fn expectation(mut xs: Map, bins: usize) -> Result<Map> {
     Ok(out)
 }
 
+/// One image of a batch, `[n, h, w, c] -> [1, h, w, c]`.
+///
+/// # Errors
+/// There are fewer.
+pub fn image(xs: &Map, index: usize) -> Result<Map> {
+    let [n, h, w, c] = xs.shape();
+    if index >= n {
+        return Err(shape_error!("image {index} of {n}"));
+    }
+    let mut out = Map::unwritten(xs.pool(), [1, h, w, c]);
+    let images = xs.values().get(index * h * w * c..);
+    lines(&mut out, 1, |line, to| {
+        if let Some(images) = images {
+            to.copy_from_slice(&images[line * w * c..][..w * c]);
+        }
+    });
+    Ok(out)
+}
+
 /// The first pixel of each image, `[n, h, w, c] -> [n, 1, 1, c]`.
 ///
 /// # Errors
@@ -263,6 +282,9 @@ mod tests {
         let xs = map(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], [2, 1, 2, 2]);
         assert_eq!(first_pixel(&xs).unwrap().values(), [1.0, 2.0, 5.0, 6.0]);
         assert!(first_pixel(&map(&[], [1, 0, 2, 1])).is_err());
+        assert_eq!(image(&xs, 1).unwrap().values(), [5.0, 6.0, 7.0, 8.0]);
+        assert!(image(&xs, 2).is_err());
+        assert_eq!(image(&Map::zeros(&Pool::dry(), [3, 4, 5, 6]), 2).unwrap().shape(), [1, 4, 5, 6]);
     }
 
     #[test]

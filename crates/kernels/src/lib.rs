@@ -53,7 +53,7 @@ mod threads;
 
 pub use activation::Activation;
 pub use attention::attention;
-pub use combine::{activate, add, bilinear, channels, concat, enlarge, expectation, first_pixel, scale};
+pub use combine::{activate, add, bilinear, channels, concat, enlarge, expectation, first_pixel, image, scale};
 pub use conv::{Conv2d, ConvSpec, Minimal, Padding};
 pub use error::{KernelError, Result};
 pub use instructions::Instructions;

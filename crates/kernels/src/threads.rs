@@ -208,7 +208,8 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let network = || pool.install(|| run(|| rayon::join(|| run(|| 1), || 2)));
             std::thread::scope(|scope| {
-                let all: Vec<_> = (0..4).map(|_| scope.spawn(|| (0..50).map(|_| network()).collect::<Vec<_>>())).collect();
+                let all: Vec<_> =
+                    (0..4).map(|_| scope.spawn(|| (0..50).map(|_| network()).collect::<Vec<_>>())).collect();
                 for thread in all {
                     assert!(thread.join().unwrap().iter().all(|sum| *sum == (1, 2)));
                 }

@@ -390,14 +390,17 @@ impl BlazeFace {
     }
 
     fn run(&self, xs: &Features) -> Result<(Tensor, Tensor)> {
-        let outputs = nn::run(&self.device, || {
+        let outputs = nn::by_image(&self.device, xs, |xs| {
             let Backbone { stages, pyramid, .. } = self.backbone(xs)?;
             // The pyramid ends at the stride of the only head.
             let features = |stride| pyramid.last().unwrap_or(&stages[stage_index(stride)]);
-            self.heads.iter().map(|head| head.run(features(head.stride))).collect::<candle::Result<Vec<_>>>()
+            let outputs = self.heads.iter().map(|head| head.run(features(head.stride)));
+            let (regressors, logits): (Vec<_>, Vec<_>) =
+                outputs.collect::<candle::Result<Vec<_>>>()?.into_iter().unzip();
+            Ok((Tensor::cat(&regressors, 1)?, Tensor::cat(&logits, 1)?))
         })?;
         let (regressors, logits): (Vec<_>, Vec<_>) = outputs.into_iter().unzip();
-        Ok((Tensor::cat(&regressors, 1)?, Tensor::cat(&logits, 1)?))
+        Ok((Tensor::cat(&regressors, 0)?, Tensor::cat(&logits, 0)?))
     }
 
     /// The faces of each image that score at least `min_score`, best first, in pixels of the input.

@@ -154,8 +154,8 @@ impl EfficientNetLite {
     }
 
     /// The means of the head's maps, `[n, 256, 1, 1]`, to `[n, 256]` and the logits, `[n]`.
-    fn head(&self, means: &Features) -> candle::Result<(Tensor, Tensor)> {
-        let features = means.tensor()?.flatten_from(1)?;
+    fn head(&self, means: &Tensor) -> candle::Result<(Tensor, Tensor)> {
+        let features = means.flatten_from(1)?;
         let logits = self.classifier.forward(&features)?.squeeze(1)?;
         Ok((features, logits))
     }
@@ -170,7 +170,7 @@ impl EfficientNetLite {
             maps.push(xs.tensor()?);
             Ok(())
         })?;
-        let (features, logits) = self.head(&means)?;
+        let (features, logits) = self.head(&means.tensor()?)?;
         Ok(Stages { maps, features, logits })
     }
 
@@ -183,8 +183,8 @@ impl EfficientNetLite {
     }
 
     fn logits(&self, xs: &Features) -> Result<Tensor> {
-        let means = nn::run(&self.device, || self.run(xs, |_| Ok(())))?;
-        Ok(self.head(&means)?.1)
+        let means = nn::by_image(&self.device, xs, |xs| self.run(xs, |_| Ok(()))?.tensor())?;
+        Ok(self.head(&Tensor::cat(&means, 0)?)?.1)
     }
 
     /// The logit of each face crop of 160 x 160.

@@ -255,8 +255,10 @@ impl FaceAntiSpoofing {
     }
 
     fn judge(&self, xs: &Features) -> Result<(Tensor, Tensor)> {
-        let (leaf_scores, routes) = nn::run(&self.device, || self.run(xs, |_| Ok(())))?;
-        Ok((leaf_scores, leaf_mask(&routes)?))
+        let judged = nn::by_image(&self.device, xs, |xs| self.run(xs, |_| Ok(())))?;
+        let (leaf_scores, routes): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
+        let masks = routes.iter().map(|routes| leaf_mask(routes)).collect::<Result<Vec<_>>>()?;
+        Ok((Tensor::cat(&leaf_scores, 0)?, Tensor::cat(&masks, 0)?))
     }
 
     /// The spoof score of each face crop of 256 x 256: the mean magnitude of all leaves' scores. About 0 for a live face,

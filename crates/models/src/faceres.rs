@@ -188,8 +188,8 @@ impl FaceRes {
     }
 
     fn heads(&self, xs: &Features) -> Result<Heads> {
-        let pooled = nn::run(&self.device, || self.run(xs, |_| Ok(()))?.mean())?; // [n, 1024, 1, 1]
-        let embedding = pooled.tensor()?.flatten_from(1)?; // [n, 1024]
+        let pooled = nn::by_image(&self.device, xs, |xs| self.run(xs, |_| Ok(()))?.mean()?.tensor())?;
+        let embedding = Tensor::cat(&pooled, 0)?.flatten_from(1)?; // [n, 1024]
         let feats = self.feats.forward(&embedding)?.relu()?; // [n, 256]
         let age = softmax(&self.age_pred.forward(&feats)?, D::Minus1)?;
         let male = sigmoid(&self.gender_pred.forward(&feats)?)?;

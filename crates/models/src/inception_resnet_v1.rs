@@ -19,8 +19,8 @@ use image::RgbImage;
 use crate::{
     error::{ModelError, Result},
     nn::{
-        self, ChannelOrder, ConvConfig, Features, FusedConv, MapLinear, Normalize, Padding, Rectifier, batch_norm, conv2d,
-        conv2d_bn,
+        self, ChannelOrder, ConvConfig, Features, FusedConv, MapLinear, Normalize, Padding, Rectifier, batch_norm,
+        conv2d, conv2d_bn,
     },
 };
 

@@ -315,8 +315,8 @@ impl MiniFasNet {
     }
 
     /// `[n, 512, 1, 1]` to `[n, 512]` and the logits, `[n, classes]`.
-    fn classify(&self, features: &Features) -> candle::Result<(Tensor, Tensor)> {
-        let features = features.tensor()?.flatten_from(1)?;
+    fn classify(&self, features: &Tensor) -> candle::Result<(Tensor, Tensor)> {
+        let features = features.flatten_from(1)?;
         let logits = self.prob.forward(&self.bn.forward(&self.linear.forward(&features)?)?)?;
         Ok((features, logits))
     }
@@ -332,7 +332,7 @@ impl MiniFasNet {
             Ok(())
         })?;
         let rows = seen.split_off(1);
-        let (features, logits) = self.classify(&features)?;
+        let (features, logits) = self.classify(&features.tensor()?)?;
         Ok(Stages { stem: seen.remove(0), rows, features, logits })
     }
 
@@ -345,8 +345,8 @@ impl MiniFasNet {
     }
 
     fn logits(&self, xs: &Features) -> Result<Tensor> {
-        let features = nn::run(&self.device, || self.run(xs, |_| Ok(())))?;
-        Ok(self.classify(&features)?.1)
+        let features = nn::by_image(&self.device, xs, |xs| self.run(xs, |_| Ok(()))?.tensor())?;
+        Ok(self.classify(&Tensor::cat(&features, 0)?)?.1)
     }
 
     /// The probabilities of the classes for each crop, in the order of [`Config`]; each row sums to 1.

@@ -196,8 +196,8 @@ impl MobileFaceNet {
     }
 
     fn embedding(&self, xs: &Features) -> Result<Tensor> {
-        let ys = nn::run(&self.device, || self.run(xs, |_| Ok(())))?;
-        Ok(ys.tensor()?.flatten_from(1)?)
+        let ys = nn::by_image(&self.device, xs, |xs| self.run(xs, |_| Ok(()))?.tensor())?;
+        Ok(Tensor::cat(&ys, 0)?.flatten_from(1)?)
     }
 
     /// Most bytes that the activations of `n` faces take on the CPU in single precision, the input's among them.
@@ -206,7 +206,8 @@ impl MobileFaceNet {
     /// The network runs elsewhere.
     pub fn activation_bytes(&self, n: usize) -> Result<usize> {
         let (pool, side) = (Pool::dry(), INPUT_SIZE as usize);
-        self.run(&Features::Map(Map::zeros(&pool, [n, side, side, 3])), |_| Ok(()))?;
+        let faces = Features::Map(Map::zeros(&pool, [n, side, side, 3]));
+        nn::by_image(&Device::Cpu, &faces, |xs| self.run(xs, |_| Ok(())).map(drop))?;
         Ok(pool.peak_bytes())
     }
 

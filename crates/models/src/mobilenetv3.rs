@@ -240,8 +240,8 @@ impl Mn3 {
     }
 
     fn probabilities(&self, xs: &Features) -> Result<Tensor> {
-        let pooled = nn::run(&self.device, || self.run(xs, |_| Ok(()))?.mean())?; // [n, 1280, 1, 1]
-        let normed = self.head_bn.forward(&pooled.tensor()?.flatten_from(1)?)?; // [n, 1280]
+        let pooled = nn::by_image(&self.device, xs, |xs| self.run(xs, |_| Ok(()))?.mean()?.tensor())?;
+        let normed = self.head_bn.forward(&Tensor::cat(&pooled, 0)?.flatten_from(1)?)?; // [n, 1280]
         let logits = self.head.forward(&(&normed * hard_sigmoid(&normed)?)?)?; // hard swish before it
         Ok(softmax(&logits, D::Minus1)?)
     }

@@ -16,7 +16,8 @@ use image::RgbImage;
 use crate::{
     error::{ModelError, Result},
     nn::{
-        self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Rectifier, TokenLinear, TokenNorm, Tokens, conv2d,
+        self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Rectifier, TokenLinear, TokenNorm, Tokens,
+        conv2d,
     },
 };
 

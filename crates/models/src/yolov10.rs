@@ -526,10 +526,12 @@ impl YoloV10 {
     }
 
     fn run(&self, xs: &Features) -> Result<(Tensor, Tensor)> {
-        Ok(nn::run(&self.device, || {
+        let found = nn::by_image(&self.device, xs, |xs| {
             let [_, pyramid] = self.features(xs)?;
             self.predict(&pyramid)
-        })?)
+        })?;
+        let (boxes, scores): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        Ok((Tensor::cat(&boxes, 0)?, Tensor::cat(&scores, 0)?))
     }
 
     /// The faces on each letterboxed photo of 640 x 640: those with a score of `min_score` (0..=1) and more, best first, at

@@ -317,7 +317,10 @@ mod tests {
         assert_close(&Features::concat(&[&a, &a]).unwrap(), &Features::concat(&[&wide_a, &wide_a]).unwrap());
         assert!(Features::concat(&[&a, &wide_a]).is_err());
         let [query, wide_query] = both(&random((2, 2, 6, 7)));
-        assert_close(&query.attend(&a.channels(0..4).unwrap(), 2).unwrap(), &wide_query.attend(&wide_a.channels(0..4).unwrap(), 2).unwrap());
+        assert_close(
+            &query.attend(&a.channels(0..4).unwrap(), 2).unwrap(),
+            &wide_query.attend(&wide_a.channels(0..4).unwrap(), 2).unwrap(),
+        );
         let copy = |xs: &Features| xs.enlarge(1).unwrap();
         assert_close(&copy(&b).expectation(4).unwrap(), &copy(&wide_b).expectation(4).unwrap());
         assert!(query.attend(&wide_a, 1).is_err() && copy(&b).expectation(3).is_err());

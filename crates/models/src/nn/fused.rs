@@ -177,9 +177,7 @@ fn pack(conv: &Conv2d, rectifier: &Rectifier, then: &Rectifier, minimal: Minimal
     let (c_out, inside, kh, kw) = weight.dims4()?;
     let groups = conv.config().number_of_groups();
     let padding = match conv.config().padding_mode() {
-        PaddingMode::Fixed(p) => {
-            kernels::Padding::Fixed { top: p.top, bottom: p.bottom, left: p.left, right: p.right }
-        }
+        PaddingMode::Fixed(p) => kernels::Padding::Fixed { top: p.top, bottom: p.bottom, left: p.left, right: p.right },
         PaddingMode::Same => kernels::Padding::Same,
     };
     let stride = conv.config().step();
@@ -214,6 +212,24 @@ pub fn run<R: Send, E: Send>(
     f: impl FnOnce() -> std::result::Result<R, E> + Send,
 ) -> std::result::Result<R, E> {
     if device.is_cpu() { kernels::run(f) } else { f() }
+}
+
+/// As [`run`], image by image on the CPU: the maps of one stay in the cache from layer to layer, those of a batch do not. A
+/// network with many weights gains more from a batch.
+///
+/// # Errors
+/// Those of `f`.
+pub fn by_image<R: Send>(
+    device: &Device,
+    xs: &Features,
+    f: impl Fn(&Features) -> Result<R> + Send + Sync,
+) -> Result<Vec<R>> {
+    run(device, || match xs {
+        Features::Map(map) if map.shape()[0] > 1 => {
+            (0..map.shape()[0]).map(|i| f(&Features::Map(kernels::image(map, i).map_err(Error::wrap)?))).collect()
+        }
+        _ => Ok(vec![f(xs)?]),
+    })
 }
 
 #[cfg(test)]

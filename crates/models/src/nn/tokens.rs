@@ -226,7 +226,8 @@ mod tests {
         assert_close(&map.first().unwrap(), &stock.first().unwrap());
 
         let norm = |convert: &dyn Fn(&Tensor) -> Tensor| {
-            TokenNorm::new(convert(&first.flatten_all().unwrap()), convert(&first.flatten_all().unwrap()), 1e-6).unwrap()
+            TokenNorm::new(convert(&first.flatten_all().unwrap()), convert(&first.flatten_all().unwrap()), 1e-6)
+                .unwrap()
         };
         // candle's layer norm knows no doubles.
         let half = |xs: &Tensor| xs.to_dtype(DType::F16).unwrap();
