@@ -39,6 +39,8 @@ pub const NORMALIZE: Normalize = Normalize { order: ChannelOrder::Rgb, mean: [0.
 const BN_EPS: f64 = 1e-3;
 /// Pixels between neighbouring cells, level by level.
 const STRIDES: [usize; 3] = [8, 16, 32];
+/// Memory kept for the next photo: what one of 640 x 640 takes. Memory from the system costs a tenth of the time.
+const POOL_BYTES: usize = 64 << 20;
 /// Bins of the distribution of a side's distance.
 const BINS: usize = 16;
 /// Channels of the head's box branch.
@@ -447,7 +449,7 @@ impl YoloV10 {
         Ok(Self {
             device: vb.device().clone(),
             dtype: vb.dtype(),
-            pool: Pool::default(),
+            pool: Pool::with_limit(POOL_BYTES),
             stem: [Conv::load(layer(0), 3, w4 / 2, 3, stride2)?, Conv::load(layer(1), w4 / 2, w4, 3, stride2)?],
             stage4: C2f::load(layer(2), w4, w4, 1, true, false)?,
             down8: Conv::load(layer(3), w4, w8, 3, stride2)?,
