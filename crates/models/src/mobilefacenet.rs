@@ -205,10 +205,15 @@ impl MobileFaceNet {
     /// # Errors
     /// The network runs elsewhere.
     pub fn activation_bytes(&self, n: usize) -> Result<usize> {
-        let (pool, side) = (Pool::dry(), INPUT_SIZE as usize);
-        let faces = Features::Map(Map::zeros(&pool, [n, side, side, 3]));
-        nn::by_image(&Device::Cpu, &faces, |xs| self.run(xs, |_| Ok(())).map(drop))?;
-        Ok(pool.peak_bytes())
+        let bytes = |n: usize| -> Result<usize> {
+            let (pool, side) = (Pool::dry(), INPUT_SIZE as usize);
+            let faces = Features::Map(Map::zeros(&pool, [n, side, side, 3]));
+            nn::by_image(&Device::Cpu, &faces, |xs| self.run(xs, |_| Ok(())).map(drop))?;
+            Ok(pool.peak_bytes())
+        };
+        // Each thread has a face of its own.
+        let others = n.min(rayon::current_num_threads()).saturating_sub(1);
+        Ok(bytes(n)? + others * bytes(1)?)
     }
 
     /// One embedding of 192 values for each aligned face of 112 x 112; not normalised.

@@ -3,7 +3,8 @@
 use candle::{DType, Device, Error, Module, Result, Tensor};
 #[cfg(feature = "cuda")]
 use facesocial_cuda as cuda;
-use facesocial_kernels::{self as kernels, Activation, ConvSpec, Minimal};
+use facesocial_kernels::{self as kernels, Activation, ConvSpec, Map, Minimal};
+use rayon::prelude::*;
 
 use super::batch_norm::BatchNorm;
 use super::conv::{Conv2d, PaddingMode};
@@ -214,8 +215,8 @@ pub fn run<R: Send, E: Send>(
     if device.is_cpu() { kernels::run(f) } else { f() }
 }
 
-/// As [`run`], image by image on the CPU: the maps of one stay in the cache from layer to layer, those of a batch do not. A
-/// network with many weights gains more from a batch.
+/// As [`run`], image by image on the CPU, each thread another one: the maps of one stay in the cache from layer to layer,
+/// those of a batch do not. A network with many weights gains more from a batch.
 ///
 /// # Errors
 /// Those of `f`.
@@ -224,10 +225,13 @@ pub fn by_image<R: Send>(
     xs: &Features,
     f: impl Fn(&Features) -> Result<R> + Send + Sync,
 ) -> Result<Vec<R>> {
+    let one = |map: &Map, i: usize| f(&Features::Map(kernels::image(map, i).map_err(Error::wrap)?));
     run(device, || match xs {
-        Features::Map(map) if map.shape()[0] > 1 => {
-            (0..map.shape()[0]).map(|i| f(&Features::Map(kernels::image(map, i).map_err(Error::wrap)?))).collect()
+        // Threads that have an image each need not wait for each other.
+        Features::Map(map) if map.shape()[0] > 1 && !map.is_dry() => {
+            (0..map.shape()[0]).into_par_iter().map(|i| one(map, i)).collect()
         }
+        Features::Map(map) if map.shape()[0] > 1 => (0..map.shape()[0]).map(|i| one(map, i)).collect(),
         _ => Ok(vec![f(xs)?]),
     })
 }
