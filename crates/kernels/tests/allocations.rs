@@ -5,7 +5,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use facesocial_kernels::{Activation, Conv2d, ConvSpec, Map, Padding, Pool, PoolSpec, add, max_pool, mean};
+use facesocial_kernels::{
+    Activation, Conv2d, ConvSpec, LayerNorm, Map, Padding, Pool, PoolSpec, add, attention, image, max_pool, mean,
+};
 
 struct Counting;
 
@@ -40,12 +42,14 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// A layer of each kind, a shortcut and poolings.
+/// A layer of each kind, a shortcut, poolings and attention.
 struct Network {
     stem: Conv2d,
     depthwise: Conv2d,
     expand: Conv2d,
     minimal: Conv2d,
+    norm: LayerNorm,
+    key_value: Conv2d,
 }
 
 impl Network {
@@ -60,6 +64,8 @@ impl Network {
             depthwise: conv(ConvSpec { padding, groups: 24, ..ConvSpec::new(24, 24, 3) }),
             expand: conv(ConvSpec::new(24, 40, 1)),
             minimal: conv(ConvSpec { padding, ..ConvSpec::new(40, 40, 3) }),
+            norm: LayerNorm::new(vec![1.0; 40], vec![0.0; 40], 1e-5).unwrap(),
+            key_value: conv(ConvSpec::new(40, 80, 1)),
         }
     }
 
@@ -67,7 +73,9 @@ impl Network {
         let ys = self.expand.forward(&self.depthwise.forward(&self.stem.forward(xs).unwrap()).unwrap()).unwrap();
         let ys = self.minimal.forward_add(&ys, &ys).unwrap();
         let pooled = max_pool(&ys, PoolSpec::new(2, 2)).unwrap();
-        mean(&add(&pooled, &pooled, true).unwrap()).unwrap()
+        let tokens = self.norm.forward(&pooled).unwrap();
+        let mixed = attention(&tokens, &self.key_value.forward(&tokens).unwrap(), 4).unwrap();
+        mean(&image(&add(&pooled, &mixed, true).unwrap(), 1).unwrap()).unwrap()
     }
 }
 
