@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::{HttpRequest, web};
 use facesocial_imaging::Photo;
 use facesocial_store::SessionId;
-use facesocial_types::{Analysis, Analyzer, Detection, FaceAnalysis, Service};
+use facesocial_types::{Analysis, Analyzer, Detection, FaceAnalysis, Failure, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -23,7 +23,7 @@ use crate::{
     services::{
         self, antispoof, deepfake,
         detection::{self, Found, Method},
-        face::{Answer, BoxDto, LandmarksDto, MouthNames, analyzer_service, has_failed, missing, pixels, whole},
+        face::{Answer, BoxDto, LandmarksDto, MouthNames, analyzer_service, failures, missing, pixels, whole},
         gender_age, quality, recognition,
     },
     state::{Loaded, State},
@@ -45,9 +45,9 @@ pub struct Comprehensive {
     /// The first part that is missing because the servers that run its service do not answer.
     #[serde(skip)]
     lost: Option<Lost>,
-    /// Whether something failed on another server, which may have had too much to do.
+    /// Whether something failed that another time may bring; what fails on another server may have failed for any reason.
     #[serde(skip)]
-    failed_elsewhere: bool,
+    failed_for_now: bool,
 }
 
 /// A part that another time may bring.
@@ -133,7 +133,7 @@ impl Comprehensive {
         let mut parts = Map::new();
         let mut services_used = Vec::new();
         let mut model_versions = BTreeMap::new();
-        let (mut lost, mut failed_elsewhere) = (None, false);
+        let (mut lost, mut failed_for_now) = (None, false);
         if plan.detect_faces {
             let mut part = detection::raw(found);
             let missing = unseen(loaded, plan, analysis);
@@ -164,8 +164,8 @@ impl Comprehensive {
             };
             parts.insert(name.to_owned(), part);
             lost = lost.or(away);
-            failed_elsewhere |= service.is_some_and(|service| loaded.pipeline.engine().is_remote(service))
-                && has_failed(analysis, analyzer);
+            let remote = service.is_some_and(|service| loaded.pipeline.engine().is_remote(service));
+            failed_for_now |= failures(analysis, analyzer).any(|failure| remote || failure != Failure::Lasting);
         }
         let faces = analysis.faces.iter().map(|f| joined(f, plan)).collect();
         let summary = summary(analysis, plan, &services_used);
@@ -176,12 +176,12 @@ impl Comprehensive {
         };
         let embeddings =
             if plan.gallery.is_some() { analysis.faces.iter().map(embedding).collect() } else { Vec::new() };
-        Self { parts, faces, summary, services_used, model_versions, embeddings, lost, failed_elsewhere }
+        Self { parts, faces, summary, services_used, model_versions, embeddings, lost, failed_for_now }
     }
 
     /// Whether another time may bring more: such an answer is not kept.
     pub fn is_partial(&self) -> bool {
-        self.lost.is_some() || self.failed_elsewhere
+        self.lost.is_some() || self.failed_for_now
     }
 
     /// The answer, if nothing is missing that another time may bring.

@@ -2,7 +2,9 @@
 
 use facesocial_imaging::Photo;
 use facesocial_pipeline::DetectOptions;
-use facesocial_types::{Analysis, Analyzer, AnalyzerSet, BBox, Detection, LandmarkName, Landmarks, Outcome, Service};
+use facesocial_types::{
+    Analysis, Analyzer, AnalyzerSet, BBox, Detection, Failure, LandmarkName, Landmarks, Outcome, Service,
+};
 use serde::Serialize;
 
 use crate::{
@@ -225,21 +227,21 @@ pub fn analyzer_service(analyzer: Analyzer) -> Option<Service> {
 
 /// Why an analysis has no answer about some face because its service is not available.
 pub fn missing(analysis: &Analysis, analyzer: Analyzer) -> Option<&str> {
-    without_answer(analysis, analyzer).find_map(|(available, reason)| (!available).then_some(reason))
+    without_answer(analysis, analyzer).find_map(|(failure, reason)| failure.is_none().then_some(reason))
 }
 
-/// Whether an analysis failed for some face.
-pub fn has_failed(analysis: &Analysis, analyzer: Analyzer) -> bool {
-    without_answer(analysis, analyzer).any(|(available, _)| available)
+/// How an analysis failed, for each face that it failed for.
+pub fn failures(analysis: &Analysis, analyzer: Analyzer) -> impl Iterator<Item = Failure> {
+    without_answer(analysis, analyzer).filter_map(|(failure, _)| failure)
 }
 
-/// Of each face that an analysis has no answer about: whether the service is available, and the reason.
-fn without_answer(analysis: &Analysis, analyzer: Analyzer) -> impl Iterator<Item = (bool, &str)> {
-    fn of<T>(outcome: Option<&Outcome<T>>) -> Option<(bool, &str)> {
+/// Of each face that an analysis has no answer about: how it failed, unless the service is not available, and the reason.
+fn without_answer(analysis: &Analysis, analyzer: Analyzer) -> impl Iterator<Item = (Option<Failure>, &str)> {
+    fn of<T>(outcome: Option<&Outcome<T>>) -> Option<(Option<Failure>, &str)> {
         match outcome? {
             Outcome::Done(_) => None,
-            Outcome::Unavailable { reason } => Some((false, reason)),
-            Outcome::Error { reason, .. } => Some((true, reason)),
+            Outcome::Unavailable { reason } => Some((None, reason)),
+            Outcome::Error { reason, failure } => Some((Some(*failure), reason)),
         }
     }
     analysis.faces.iter().filter_map(move |face| match analyzer {
