@@ -126,14 +126,12 @@ fn kill(pid: u32) {
     std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().ok();
 }
 
-/// The first of so many free ports in a row.
+/// The first of so many free ports in a row, below those that the system hands out: of these other tests hold many.
 fn free_ports(count: u16) -> u16 {
-    (0..100)
-        .find_map(|_| {
-            let first = TcpListener::bind((LOOPBACK, 0)).unwrap().local_addr().unwrap().port();
-            let last = first.checked_add(count)?;
-            (first..last).all(|port| TcpListener::bind((LOOPBACK, port)).is_ok()).then_some(first)
-        })
+    let start = 12_000 + (std::process::id() % 8_000) as u16;
+    (start..32_000 - count)
+        .step_by(usize::from(count))
+        .find(|first| (*first..first + count).all(|port| TcpListener::bind((LOOPBACK, port)).is_ok()))
         .expect("free ports in a row")
 }
 
