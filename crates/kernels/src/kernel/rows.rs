@@ -1,6 +1,7 @@
 //! Softmax and layer norm: steps over the rows of a matrix, each a few passes over what is in the first cache.
 
 #![expect(unsafe_code, reason = "reads vectors at addresses")]
+#![expect(clippy::needless_range_loop, reason = "the index is an offset of several slices and of an address")]
 
 use super::matrix::MatrixMut;
 use super::simd::{Simd, exp};

@@ -106,7 +106,7 @@ pub(super) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
     p = s.fma(p, square, s.splat(-2.101_024e-6));
     p = s.fma(p, square, s.splat(-5.692_506_3e-5));
     p = s.fma(p, square, s.splat(-7.349_906_4e-4));
-    p = s.fma(p, square, s.splat(-2.954_599_8e-3));
+    p = s.fma(p, square, s.splat(-2.954_599_7e-3));
     p = s.fma(p, square, s.splat(-1.609_603_3e-2));
     let mut q = s.splat(-1.456_607_2e-5);
     q = s.fma(q, square, s.splat(-2.133_740_5e-4));
