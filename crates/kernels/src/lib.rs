@@ -28,6 +28,9 @@
 //! - Depthwise kernels run over vectors of channels.
 //! - One generic source serves AVX-512, AVX2, NEON and plain Rust: [`Instructions`], chosen when the first layer is loaded.
 //! - Work is shared between the threads of rayon's current pool by rows or by columns; little work is not shared at all.
+//!   The other threads stay awake while a network [`run`]s: to wake one takes longer than most layers.
+//! - Weights do not stay in a cache from one pass to the next: while the sums of one panel run, the next is on its way from
+//!   memory.
 //!
 //! # Memory beforehand
 //!
