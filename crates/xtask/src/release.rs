@@ -61,8 +61,6 @@ fn build(sources: &Path, target: &Path) -> anyhow::Result<PathBuf> {
         .args(["build", "--release", "--locked", "--package", "facesocial"])
         .env("CARGO_TARGET_DIR", target.join("reproducible"))
         .env("CARGO_INCREMENTAL", "0")
-        // Names of symbols hold digests of the folder; nothing that runs does.
-        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
         .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\x1f"))
         .env("CFLAGS", c.join(" "))
         .env("SOURCE_DATE_EPOCH", "0");
