@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p facesocial-kernels --example shapes [-- PART OF A NAME]
+//! cargo run --release -p facesocial-kernels --example shapes -- --turns [PART OF A NAME]  # each set of instructions by turns
 //! cargo run --release -p facesocial-kernels --example shapes -- --list > shapes.tsv
 //! python crates/kernels/benches/ort_shapes.py shapes.tsv
 //! ```
@@ -87,6 +88,15 @@ impl Layer {
         if self.side > self.kernel.0 { self.kernel.0 / 2 } else { 0 }
     }
 
+    fn spec(&self) -> ConvSpec {
+        ConvSpec {
+            stride: self.stride,
+            groups: self.groups,
+            padding: Padding::all(self.padding()),
+            ..ConvSpec::new(self.c.0, self.c.1, self.kernel.0)
+        }
+    }
+
     fn weights(&self) -> usize {
         self.c.1 * self.c.0 / self.groups * self.kernel.0 * self.kernel.1
     }
@@ -134,6 +144,40 @@ fn time(pool: &ThreadPool, mut f: impl FnMut() + Send) -> (f64, f64) {
     })
 }
 
+/// Each layer on one thread by every set of instructions but the plainest, by turns: what else runs slows all of them down.
+fn turns(wanted: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+    let sets: Vec<_> =
+        Instructions::ALL.into_iter().filter(|one| one.supported() && *one != Instructions::Portable).collect();
+    let names: Vec<_> = sets.iter().map(|set| format!("{:>8}", set.name())).collect();
+    println!("medians in microseconds\n{:<22} {}", "layer", names.join(" "));
+    for l in LAYERS.iter().filter(|l| l.name.contains(wanted)) {
+        let weight = random(l.weights());
+        let map = Map::from_nchw(&Pool::default(), &random(l.c.0 * l.side * l.side), [1, l.c.0, l.side, l.side])?;
+        let convs = sets
+            .iter()
+            .map(|set| Conv2d::with_instructions(*set, l.spec(), &weight, None)?.activation(Activation::Relu));
+        let convs = convs.collect::<Result<Vec<_>, _>>()?;
+        let mut times = vec![Vec::new(); sets.len()];
+        for _ in 0..40 {
+            for (conv, times) in convs.iter().zip(&mut times) {
+                pool.install(|| {
+                    drop(conv.forward(&map));
+                    let start = Instant::now();
+                    drop(conv.forward(&map));
+                    times.push(start.elapsed());
+                });
+            }
+        }
+        let medians = times.iter_mut().map(|times| {
+            times.sort();
+            format!("{:>8.1}", times[times.len() / 2].as_secs_f64() * 1e6)
+        });
+        println!("{:<22} {}", l.name, medians.collect::<Vec<_>>().join(" "));
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let wanted = std::env::args().nth(1).unwrap_or_default();
     if wanted == "--list" {
@@ -141,6 +185,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{}\t{}\t{}\t{}\t{}\t{}\t{}", l.name, l.c.0, l.c.1, l.kernel.0, l.stride, l.groups, l.side);
         }
         return Ok(());
+    }
+    if wanted == "--turns" {
+        return turns(&std::env::args().nth(2).unwrap_or_default());
     }
     let pools: Vec<ThreadPool> =
         (1..=2).map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build()).collect::<Result<_, _>>()?;
@@ -150,12 +197,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "layer", "n", "GFLOP/s", "1 ms", "2 ms", "candle 1", "candle 2", "ratio 1"
     );
     for l in LAYERS.iter().filter(|l| l.name.contains(&wanted)) {
-        let spec = ConvSpec {
-            stride: l.stride,
-            groups: l.groups,
-            padding: Padding::all(l.padding()),
-            ..ConvSpec::new(l.c.0, l.c.1, l.kernel.0)
-        };
+        let spec = l.spec();
         let weight = random(l.weights());
         let conv = Conv2d::new(spec, &weight, None)?.activation(Activation::Relu)?;
         let shape = (l.c.1, l.c.0 / l.groups, l.kernel.0, l.kernel.1);

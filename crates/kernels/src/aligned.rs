@@ -7,17 +7,17 @@ const LINE: usize = 64;
 
 /// Zeros at first.
 #[derive(Debug, Default)]
-pub(crate) struct Aligned {
-    values: Vec<f32>,
+pub(crate) struct Aligned<T = f32> {
+    values: Vec<T>,
     start: usize,
     len: usize,
 }
 
-impl Aligned {
+impl<T: Copy + Default> Aligned<T> {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
-        let spare = LINE / size_of::<f32>() - 1;
-        let values = vec![0.0; if len == 0 { 0 } else { len + spare }];
+        let spare = LINE / size_of::<T>() - 1;
+        let values = vec![T::default(); if len == 0 { 0 } else { len + spare }];
         // Where the address cannot be had, the values start where they are.
         let start = values.as_ptr().align_offset(LINE).min(if len == 0 { 0 } else { spare });
         Self { values, start, len }
@@ -32,30 +32,30 @@ impl Aligned {
     }
 }
 
-impl From<&[f32]> for Aligned {
-    fn from(values: &[f32]) -> Self {
+impl<T: Copy + Default> From<&[T]> for Aligned<T> {
+    fn from(values: &[T]) -> Self {
         let mut aligned = Self::zeros(values.len());
         aligned.copy_from_slice(values);
         aligned
     }
 }
 
-impl Clone for Aligned {
+impl<T: Copy + Default> Clone for Aligned<T> {
     fn clone(&self) -> Self {
         Self::from(&**self)
     }
 }
 
-impl Deref for Aligned {
-    type Target = [f32];
+impl<T> Deref for Aligned<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         &self.values[self.start..self.start + self.len]
     }
 }
 
-impl DerefMut for Aligned {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         &mut self.values[self.start..self.start + self.len]
     }
 }

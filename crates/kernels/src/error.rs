@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KernelError {
     /// `FACESOCIAL_KERNELS` names nothing that is known.
-    #[error("FACESOCIAL_KERNELS is {0:?}; known are portable, avx2, avx512 and neon")]
+    #[error("FACESOCIAL_KERNELS is {0:?}; known are portable, avx2, avx512, amx and neon")]
     UnknownInstructions(String),
     /// `FACESOCIAL_KERNELS`, or the caller, asks for instructions that this processor has not.
     #[error("this processor cannot run the {0} kernels; unset FACESOCIAL_KERNELS or set it to portable")]

@@ -14,13 +14,15 @@ pub enum Instructions {
     Avx2,
     /// AVX-512F, x86-64.
     Avx512,
+    /// AMX for products, in bfloat16 that keep sixteen bits of every factor, and AVX-512 for the rest; x86-64 on Linux.
+    Amx,
     /// NEON, aarch64.
     Neon,
 }
 
 impl Instructions {
     /// All of them, the fastest first.
-    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
+    pub const ALL: [Self; 5] = [Self::Amx, Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
 
     /// Name as in `FACESOCIAL_KERNELS`.
     pub const fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Instructions {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
             Self::Neon => "neon",
         }
     }

@@ -1,6 +1,6 @@
 //! How work is shared between the threads of rayon's current pool.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -152,15 +152,15 @@ pub(crate) fn lines(out: &mut Map, work: usize, f: impl Fn(usize, &mut [f32]) + 
 /// Calls `f` with room for `len` values of which nothing is known; each thread keeps its room for the next time.
 pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
-        static SCRATCH: Cell<Aligned> = Cell::default();
+        static SCRATCH: RefCell<Vec<Aligned>> = const { RefCell::new(Vec::new()) };
     }
-    // Taken out: if `f` comes here again it finds none, and makes its own.
-    let mut scratch = SCRATCH.take();
+    // Taken out: if `f` comes here again it finds the next. They come back in the order in which they will be asked for.
+    let mut scratch = SCRATCH.with_borrow_mut(|kept| kept.pop().unwrap_or_default());
     if scratch.len() < len {
         scratch.resize(len);
     }
     let result = f(&mut scratch[..len]);
-    SCRATCH.set(scratch);
+    SCRATCH.with_borrow_mut(|kept| kept.push(scratch));
     result
 }
 

@@ -11,7 +11,7 @@ use facesocial_models::{
     adaface::{EMBEDDING_LEN, INPUT_SIZE, normalize},
     nn::ChannelOrder,
 };
-use facesocial_testkit::{Tolerance, assert_close};
+use facesocial_testkit::{Tolerance, network::assert_close};
 use full::{OTHER_ORDER, Precision, Reference, assert_batch_agrees, pictures};
 
 const IR101: Reference = Reference { name: "adaface-ir101", gain: 0.4, step: 397 };

@@ -14,7 +14,7 @@ use facesocial_models::{
     MiniFasNet, Mn3, MobileFaceNet, Mtcnn, Result, ViT, Weights, YoloV10, blazeface, iresnet, minifasnet, mtcnn,
     nn::ChannelOrder, vit,
 };
-use facesocial_testkit::{Tolerance, compare, not_run};
+use facesocial_testkit::{Tolerance, network::compare, not_run};
 use full::{Precision, Reference, pictures};
 
 /// One network's answers to the same pictures: rows of numbers.

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use candle::{DType, Device, Tensor};
 use facesocial_models::{DlibResNet, ModelError, Weights, dlib_resnet::INPUT_SIZE};
-use facesocial_testkit::{Golden, Tolerance, assert_close, compare};
+use facesocial_testkit::{
+    Golden, Tolerance,
+    network::{assert_close, compare},
+};
 use image::RgbImage;
 
 fn root() -> PathBuf {

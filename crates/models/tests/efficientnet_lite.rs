@@ -9,7 +9,7 @@ use facesocial_models::{
     EfficientNetLite, ModelError, Weights,
     efficientnet_lite::{INPUT_SIZE, NORMALIZE},
 };
-use facesocial_testkit::{Golden, Tolerance, assert_close};
+use facesocial_testkit::{Golden, Tolerance, network::assert_close};
 use image::RgbImage;
 
 /// Three photos; only the order of summation differs.

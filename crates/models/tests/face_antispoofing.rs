@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle::{DType, Device, Module, Tensor};
 use facesocial_models::{FaceAntiSpoofing, ModelError, Weights, face_antispoofing::ResidualUnit};
-use facesocial_testkit::{Golden, Tolerance, assert_close};
+use facesocial_testkit::{Golden, Tolerance, network::assert_close};
 use image::RgbImage;
 
 const BLOCK: Tolerance = Tolerance { abs: 1e-5, rel: 1e-5 };

@@ -8,7 +8,10 @@ use facesocial_models::{
     FaceRes, ModelError, Weights,
     faceres::{INPUT_SIZE, NORMALIZE},
 };
-use facesocial_testkit::{Golden, Tolerance, assert_close, compare};
+use facesocial_testkit::{
+    Golden, Tolerance,
+    network::{assert_close, compare},
+};
 use image::RgbImage;
 
 fn root() -> PathBuf {

@@ -13,7 +13,7 @@ use facesocial_models::{
     minifasnet::{Config, Crop},
     nn::Normalize,
 };
-use facesocial_testkit::{Golden, Tolerance, assert_close};
+use facesocial_testkit::{Golden, Tolerance, network::assert_close};
 use full::{Precision, Reference, assert_batch_agrees, pictures};
 use image::RgbImage;
 

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use candle::{DType, Device, Module, Tensor};
 use facesocial_models::{MobileFaceNet, ModelError, Weights, mobilefacenet::Bottleneck};
-use facesocial_testkit::{Golden, Tolerance, assert_close, compare};
+use facesocial_testkit::{
+    Golden, Tolerance,
+    network::{assert_close, compare},
+};
 use image::RgbImage;
 
 const BLOCK: Tolerance = Tolerance { abs: 1e-5, rel: 1e-5 };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle::{DType, Device, Tensor};
 use facesocial_models::{Mtcnn, Weights, mtcnn::Config};
-use facesocial_testkit::{Golden, Tolerance, assert_close};
+use facesocial_testkit::{Golden, Tolerance, network::assert_close};
 use facesocial_types::{BBox, Face, LandmarkName, Point};
 use image::{ImageDecoder, ImageReader, RgbImage};
 

@@ -9,7 +9,11 @@ use facesocial_models::{
     ModelError, Weights, YoloV10,
     yolov10::{INPUT_SIZE, LETTERBOX, NORMALIZE},
 };
-use facesocial_testkit::{Golden, Tolerance, assert_close, compare, seeded};
+use facesocial_testkit::{
+    Golden, Tolerance,
+    network::{assert_close, compare},
+    seeded,
+};
 use facesocial_types::Face;
 use full::{Precision, Reference, pictures};
 use image::{Rgb, RgbImage};

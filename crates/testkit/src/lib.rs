@@ -1,5 +1,6 @@
 //! Tolerances, golden files and comparison for tests, and private servers of databases.
 
+pub mod network;
 #[cfg(unix)]
 pub mod postgres;
 #[cfg(unix)]

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use super::weights::Weights;
 use super::{ConvSpec, Extent, Job};
-use crate::aligned::Aligned;
-use crate::kernel::{Gemm, Kernel, MatrixMut, Windows};
+use crate::kernel::{Kernel, MatrixMut, Padded, Source, Windows};
 use crate::threads::{by_cols, by_rows, parts, with_scratch};
 
 /// Values of the input that a product walks over for one panel of weights after the other: they stay in the cache.
@@ -18,7 +18,7 @@ const MOST_SHARED: usize = 64 << 10;
 /// The packed weights of one group.
 #[derive(Debug, Clone)]
 pub(super) struct Dense {
-    weights: Aligned,
+    weights: Weights,
     /// Channels of the input and of the result in this group.
     c_in: usize,
 }
@@ -29,8 +29,9 @@ impl Dense {
         let ConvSpec { kernel: (kh, kw), groups, .. } = spec;
         let (c_in, c_out) = (spec.c_in / groups, spec.c_out / groups);
         let taps = kh * kw;
-        let weights = kernel.pack(taps * c_in, c_out, |k, col| weight[(col * c_in + k % c_in) * taps + k / c_in]);
-        Self { weights: Aligned::from(weights.as_slice()), c_in }
+        let of = |k: usize, col: usize| weight[(col * c_in + k % c_in) * taps + k / c_in];
+        let weights = Weights::pack(kernel, (kh, kw * c_in), spec.stride, c_out, of);
+        Self { weights, c_in }
     }
 
     /// Computes the columns of group `group`.
@@ -53,7 +54,7 @@ impl Dense {
             self.share(job, first_col, out, units, parts, &|unit| unit * ow, &|lines: Range<usize>, cols, mut out| {
                 // The lines of one image at a time, and no more of them than keep the input in the cache.
                 let line = (w + pad[2] + pad[3]) * self.c_in;
-                let at_once = (BAND / (line * stride).max(1)).max(1);
+                let at_once = if self.weights.on_tiles() { oh } else { (BAND / (line * stride).max(1)).max(1) };
                 let mut first = lines.start;
                 while first < lines.end {
                     let end = lines.end.min((first / oh + 1) * oh).min(first + at_once);
@@ -96,22 +97,26 @@ impl Dense {
     fn product(
         &self,
         job: &Job<'_>,
-        input: &[f32],
+        input: Source<'_>,
         windows: Windows,
         row: usize,
         (col, of_group): (usize, usize),
         out: MatrixMut<'_>,
     ) {
-        let depth = windows.runs * windows.run;
-        // Parts begin at whole panels, and every panel before is full.
-        let weights = &self.weights[depth * of_group..];
-        (job.kernel.gemm)(&Gemm { input, windows, weights, next: &[], epilogue: job.epilogue.at(row, col) }, out);
+        self.weights.product(job.kernel, input, windows, of_group, job.epilogue.at(row, col), out);
     }
 
     /// A 1 x 1 kernel at stride 1.
     fn pixels(&self, job: &Job<'_>, pixels: Range<usize>, cols: (usize, usize), mut out: MatrixMut<'_>) {
         let c = self.c_in;
-        let most = if self.weights.len() > BAND { WIDE_BAND } else { BAND };
+        // Tiles make bands of their own.
+        let most = if self.weights.on_tiles() {
+            usize::MAX
+        } else if self.weights.len() > BAND {
+            WIDE_BAND
+        } else {
+            BAND
+        };
         // Bands of like height, of whole tiles where tiles are highest.
         let bands = (pixels.len() * c).div_ceil(most).max(1);
         let at_once = pixels.len().div_ceil(bands).next_multiple_of(14);
@@ -119,7 +124,7 @@ impl Dense {
             let end = pixels.end.min(first + at_once);
             let (band, rest) = out.split_rows(end - first);
             let windows = Windows { width: end - first, step_x: c, step_y: 0, runs: 1, run: c, run_step: 0 };
-            self.product(job, &job.input[first * c..end * c], windows, first, cols, band);
+            self.product(job, Source::Plain(&job.input[first * c..end * c]), windows, first, cols, band);
             out = rest;
         }
     }
@@ -137,7 +142,7 @@ impl Dense {
             run_step: w * c_in,
         };
         let image = &job.image(lines.start / oh)[lines.start % oh * windows.step_y..];
-        self.product(job, image, windows, lines.start * ow, cols, out);
+        self.product(job, Source::Plain(image), windows, lines.start * ow, cols, out);
     }
 
     /// Lines of one image's result, from a copy of the rows that they need with the padding around it.
@@ -149,6 +154,29 @@ impl Dense {
         let (top, rows) = (lines.start % oh * stride, (lines.len() - 1) * stride + kh);
         let image = job.image(lines.start / oh);
         let fill = if job.fill.is_empty() { &[][..] } else { &job.fill[group * c..][..c] };
+        let windows = Windows {
+            width: ow,
+            step_x: stride * c,
+            step_y: stride * width * c,
+            runs: kh,
+            run: kw * c,
+            run_step: width * c,
+        };
+        if self.weights.on_tiles() {
+            let padded = Padded {
+                image,
+                height: h,
+                width: w,
+                pixel,
+                channels: (group * c, c),
+                above: pad[0],
+                before: pad[2],
+                after: pad[3],
+                fill,
+                top,
+            };
+            return self.product(job, Source::Padded(padded), windows, lines.start * ow, cols, out);
+        }
         with_scratch(rows * width * c, |scratch| {
             for (y, to) in scratch.chunks_exact_mut(width * c).enumerate() {
                 let Some(row) = (top + y).checked_sub(pad[0]).filter(|row| *row < h) else {
@@ -168,15 +196,7 @@ impl Dense {
                     }
                 }
             }
-            let windows = Windows {
-                width: ow,
-                step_x: stride * c,
-                step_y: stride * width * c,
-                runs: kh,
-                run: kw * c,
-                run_step: width * c,
-            };
-            self.product(job, scratch, windows, lines.start * ow, cols, out);
+            self.product(job, Source::Plain(scratch), windows, lines.start * ow, cols, out);
         });
     }
 }

@@ -4,6 +4,7 @@ mod dense;
 mod depthwise;
 #[cfg(test)]
 mod tests;
+mod weights;
 mod winograd;
 
 use crate::activation::Activation;
@@ -174,7 +175,7 @@ impl Conv2d {
         }
         let plan = if groups == c_in && c_in == c_out && groups > 1 {
             Plan::Depthwise(Depthwise::pack(kernel, spec, weight))
-        } else if let Some(tile) = winograd::tile(spec) {
+        } else if let Some(tile) = winograd::tile(kernel, spec) {
             Plan::Winograd(Winograd::pack(kernel, spec, tile, weight))
         } else {
             let per_group = weight.chunks_exact(c_out / groups * inside * kh * kw);

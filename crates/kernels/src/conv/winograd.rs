@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{ConvSpec, Extent, Job, Minimal};
 use crate::activation::Activation;
 use crate::aligned::Aligned;
-use crate::kernel::{Epilogue, Gemm, Kernel, MatrixMut, Tiles, Windows, kernel_transform};
+use crate::kernel::{Epilogue, Gemm, Kernel, Layout, MatrixMut, Tiles, Windows, kernel_transform};
 use crate::threads::{by_cols, by_rows, parts, with_scratch};
 
 /// Fewer channels than this and the transforms cost more than the products they save.
@@ -20,15 +20,17 @@ const AT_ONCE: (usize, usize) = (48 << 10, 768 << 10);
 const MOST_SHARED: usize = 1 << 18;
 
 /// The side of the tiles that a convolution is computed with, if it is.
-pub(super) fn tile(spec: ConvSpec) -> Option<usize> {
-    let ConvSpec { c_in, c_out, kernel, stride, groups, minimal, .. } = spec;
-    if (kernel, stride, groups) != ((3, 3), 1, 1) {
+pub(super) fn tile(kernel: &Kernel, spec: ConvSpec) -> Option<usize> {
+    let ConvSpec { c_in, c_out, kernel: extent, stride, groups, minimal, .. } = spec;
+    if (extent, stride, groups) != ((3, 3), 1, 1) {
         return None;
     }
     match minimal {
         Minimal::Off => None,
         Minimal::Tiles4 => Some(4),
         Minimal::Tiles6 => Some(6),
+        // Tiles of bfloat16 multiply faster than this saves products, and read fewer weights.
+        Minimal::Auto if kernel.split.is_some() && Layout::pays(3, 3 * c_in, c_out) => None,
         Minimal::Auto if c_in.min(c_out) < LEAST_CHANNELS => None,
         Minimal::Auto => Some(if c_in * c_out <= MOST_FOR_6 { 6 } else { 4 }),
     }

@@ -4,9 +4,9 @@
 
 use std::arch::x86_64::{
     __m512, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1, _mm_prefetch, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_castsi512_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_roundscale_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_castsi512_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_rcp14_ps,
+    _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 use super::epilogue::{Epilogue, finish};
@@ -43,6 +43,16 @@ impl Simd for Avx512 {
     fn splat(self, value: f32) -> __m512 {
         // SAFETY: `self` is proof that the processor has the instruction.
         unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn reciprocal(self, a: __m512) -> __m512 {
+        // SAFETY: `self` is proof that the processor has the instructions. Fourteen bits, and twice as many by Newton's step,
+        // which is faster than a division.
+        unsafe {
+            let x = _mm512_rcp14_ps(a);
+            _mm512_fmadd_ps(_mm512_fnmadd_ps(a, x, _mm512_set1_ps(1.0)), x, x)
+        }
     }
 
     operations! {

@@ -60,21 +60,34 @@ pub(super) fn depthwise<S: Simd>(s: S, job: &Depthwise<'_>, mut out: MatrixMut<'
         let mut x = 0;
         while x < job.out_width {
             let (left, right) = Depthwise::taps(x * job.stride, job.pad.1, kw, job.width);
-            // All taps of the last of them meet the image, and so do those between.
-            let last = Depthwise::taps((x + TOGETHER - 1) * job.stride, job.pad.1, kw, job.width);
-            let whole = (left, right) == (0, kw) && last == (0, kw) && x + TOGETHER <= job.out_width;
+            // Where all taps of the last of them meet the image, so do those between.
+            let whole = |count: usize| {
+                let last = Depthwise::taps((x + count - 1) * job.stride, job.pad.1, kw, job.width);
+                (left, right) == (0, kw) && last == (0, kw) && x + count <= job.out_width
+            };
+            let together = if whole(TOGETHER) {
+                TOGETHER
+            } else if whole(2) {
+                2
+            } else {
+                1
+            };
             let at =
                 At { y: y + top, x: x * job.stride + left, top, bottom, left, right, row: line * job.out_width + x };
             // SAFETY: the taps meet the image, which is inside of the input; weights and epilogue suffice by the
             // assertions; the pixels are inside of `out`.
             unsafe {
-                if whole {
-                    pixels_at::<S, TOGETHER>(s, job, padded, at, &mut out);
-                } else {
-                    pixels_at::<S, 1>(s, job, padded, at, &mut out);
+                match (together, kw, job.stride) {
+                    (TOGETHER, 3, 1) => pixels_at::<S, TOGETHER, 3, 1>(s, job, padded, at, &mut out),
+                    (TOGETHER, 3, 2) => pixels_at::<S, TOGETHER, 3, 2>(s, job, padded, at, &mut out),
+                    (TOGETHER, 5, 1) => pixels_at::<S, TOGETHER, 5, 1>(s, job, padded, at, &mut out),
+                    (TOGETHER, 5, 2) => pixels_at::<S, TOGETHER, 5, 2>(s, job, padded, at, &mut out),
+                    (TOGETHER, ..) => pixels_at::<S, TOGETHER, 0, 0>(s, job, padded, at, &mut out),
+                    (2, ..) => pixels_at::<S, 2, 0, 0>(s, job, padded, at, &mut out),
+                    _ => pixels_at::<S, 1, 0, 0>(s, job, padded, at, &mut out),
                 }
             }
-            x += if whole { TOGETHER } else { 1 };
+            x += together;
         }
         let done = job.epilogue.clamp().is_some() || job.epilogue.activation == Activation::PRelu;
         if done && job.epilogue.ends_with_activation() {
@@ -99,11 +112,13 @@ struct At {
     row: usize,
 }
 
+/// `K` taps a row at stride `STRIDE`, or any where `K` is 0.
+///
 /// # Safety
 /// The taps of the `P` windows meet the image, which is inside of the input; there are weights for all channels, padded to
 /// whole vectors; the rows are inside of `out`; the epilogue fits.
 #[inline(always)]
-unsafe fn pixels_at<S: Simd, const P: usize>(
+unsafe fn pixels_at<S: Simd, const P: usize, const K: usize, const STRIDE: usize>(
     s: S,
     job: &Depthwise<'_>,
     padded: usize,
@@ -116,11 +131,11 @@ unsafe fn pixels_at<S: Simd, const P: usize>(
         // SAFETY: as many whole vectors as are counted, or a part of one.
         unsafe {
             if c + 2 * S::WIDTH <= channels {
-                block::<S, P, 2>(s, job, padded, at, c, 2 * S::WIDTH, out);
+                block::<S, P, 2, K, STRIDE>(s, job, padded, at, c, 2 * S::WIDTH, out);
                 c += 2 * S::WIDTH;
             } else {
                 let count = S::WIDTH.min(channels - c);
-                block::<S, P, 1>(s, job, padded, at, c, count, out);
+                block::<S, P, 1, K, STRIDE>(s, job, padded, at, c, count, out);
                 c += count;
             }
         }
@@ -130,7 +145,7 @@ unsafe fn pixels_at<S: Simd, const P: usize>(
 /// # Safety
 /// As [`pixels_at`], for `count` channels from `c` on: `V` vectors, or less than one.
 #[inline(always)]
-unsafe fn block<S: Simd, const P: usize, const V: usize>(
+unsafe fn block<S: Simd, const P: usize, const V: usize, const K: usize, const STRIDE: usize>(
     s: S,
     job: &Depthwise<'_>,
     padded: usize,
@@ -144,6 +159,30 @@ unsafe fn block<S: Simd, const P: usize, const V: usize>(
     let mut sums = [[s.splat(0.0); V]; P];
     for ky in at.top..at.bottom {
         let y = at.y + ky - at.top - job.pad.0;
+        if const { K > 0 } {
+            // SAFETY: all taps of the row meet the image, in each of the windows, and `count` channels are there.
+            unsafe {
+                let from = job.input.as_ptr().add((y * job.width + at.x - job.pad.1) * job.pixel + c);
+                let weights = job.weights.as_ptr().add(ky * K * padded + c);
+                for v in 0..V {
+                    let mut taps = [s.splat(0.0); K];
+                    for (kx, tap) in taps.iter_mut().enumerate() {
+                        *tap = s.load(weights.add(kx * padded + v * S::WIDTH));
+                    }
+                    // A value is loaded once for all windows that it is in.
+                    for i in 0..(P - 1) * STRIDE + K {
+                        let from = from.add(i * job.pixel + v * S::WIDTH);
+                        let value = if whole { s.load(from) } else { s.load_first(from, count) };
+                        for p in 0..P {
+                            if i >= p * STRIDE && i < p * STRIDE + K {
+                                sums[p][v] = s.fma(value, taps[i - p * STRIDE], sums[p][v]);
+                            }
+                        }
+                    }
+                }
+            }
+            continue;
+        }
         for kx in at.left..at.right {
             let x = at.x + kx - at.left - job.pad.1;
             // SAFETY: the tap meets the image, in each of the windows, and `count` channels are there.

@@ -76,7 +76,7 @@ pub(super) fn activate<S: Simd>(s: S, activation: Activation, x: S::V, slopes: S
         Activation::PRelu => s.fma(slopes, s.min(zero, x), s.max(zero, x)),
         Activation::Silu => {
             let one = s.splat(1.0);
-            s.div(x, s.add(one, exp(s, s.sub(zero, x))))
+            s.mul(x, s.reciprocal(s.add(one, exp(s, s.sub(zero, x)))))
         }
         Activation::Gelu => {
             let erf = erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2)));
@@ -123,6 +123,91 @@ pub(super) fn finish<S: Simd>(s: S, epilogue: &Epilogue<'_>, mut out: MatrixMut<
                 if lanes == S::WIDTH { s.store(at, x) } else { s.store_first(at, x, lanes) }
             }
             col += lanes;
+        }
+    }
+}
+
+/// The epilogue on sums that lie elsewhere, each row `from_stride` after the one before, into `out`.
+///
+/// # Panics
+/// There are fewer sums, or the epilogue is that of another result.
+#[inline(always)]
+pub(super) fn complete<S: Simd>(
+    s: S,
+    epilogue: &Epilogue<'_>,
+    sums: &[f32],
+    from_stride: usize,
+    mut out: MatrixMut<'_>,
+) {
+    let (rows, cols, stride) = (out.rows(), out.cols(), out.stride());
+    let whole = cols.next_multiple_of(S::WIDTH);
+    assert!(epilogue.fits(rows, cols, S::WIDTH), "an epilogue for another result");
+    assert!(rows == 0 || (rows - 1) * from_stride + whole <= sums.len(), "too few sums");
+    let sloped = epilogue.activation == Activation::PRelu || epilogue.then == Activation::PRelu;
+    let mut col = 0;
+    while col < cols {
+        // SAFETY: `lanes` columns of every row from `col` on are inside of `out`; bias and slopes are padded to whole
+        // vectors, so are the sums, and the residual has the rows, by the assertions.
+        unsafe {
+            let strip = Strip {
+                sums: sums.as_ptr().add(col),
+                bias: s.load(epilogue.bias.as_ptr().add(col)),
+                slopes: if sloped { s.load(epilogue.slopes.as_ptr().add(col)) } else { s.splat(0.0) },
+                to: out.start().add(col),
+                lanes: S::WIDTH.min(cols - col),
+                residual: epilogue.residual.map_or(std::ptr::null(), |r| r.values.as_ptr().wrapping_add(col)),
+            };
+            let strides = (from_stride, stride, epilogue.residual.map_or(0, |r| r.stride));
+            // What is asked once for all rows need not be asked for each.
+            match (epilogue.clamp(), epilogue.residual.is_some(), strip.lanes == S::WIDTH) {
+                (Some(clamp), false, true) => strip.rows::<true, false, true>(s, epilogue, clamp, rows, strides),
+                (Some(clamp), true, true) => strip.rows::<true, true, true>(s, epilogue, clamp, rows, strides),
+                (clamp, _, _) => {
+                    strip.rows::<false, true, false>(s, epilogue, clamp.unwrap_or_default(), rows, strides)
+                }
+            }
+        }
+        col += S::WIDTH;
+    }
+}
+
+/// One vector of columns.
+struct Strip<V> {
+    sums: *const f32,
+    bias: V,
+    slopes: V,
+    to: *mut f32,
+    lanes: usize,
+    /// Null where there is none.
+    residual: *const f32,
+}
+
+impl<V: Copy> Strip<V> {
+    /// # Safety
+    /// There are the rows of sums, of the result and of the residual, `self.lanes` columns of each.
+    #[inline(always)]
+    unsafe fn rows<const CLAMP: bool, const RESIDUAL: bool, const WHOLE: bool>(
+        &self,
+        s: impl Simd<V = V>,
+        epilogue: &Epilogue<'_>,
+        (low, high): (f32, f32),
+        rows: usize,
+        (from, to, with): (usize, usize, usize),
+    ) {
+        let (low, high) = (s.splat(low), s.splat(high));
+        for row in 0..rows {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let mut x = s.add(s.load(self.sums.add(row * from)), self.bias);
+                x = if CLAMP { s.min(high, s.max(low, x)) } else { activate(s, epilogue.activation, x, self.slopes) };
+                if RESIDUAL && !self.residual.is_null() {
+                    let residual = self.residual.add(row * with);
+                    x = s.add(x, if WHOLE { s.load(residual) } else { s.load_first(residual, self.lanes) });
+                    x = then(s, epilogue.then, x, self.slopes);
+                }
+                let to = self.to.add(row * to);
+                if WHOLE { s.store(to, x) } else { s.store_first(to, x, self.lanes) }
+            }
         }
     }
 }

@@ -23,12 +23,12 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    fn start(&self, row: usize) -> usize {
+    pub(super) fn start(&self, row: usize) -> usize {
         row / self.width * self.step_y + row % self.width * self.step_x
     }
 
     /// Values that the input must have for `rows` windows.
-    fn reach(&self, rows: usize) -> usize {
+    pub(super) fn reach(&self, rows: usize) -> usize {
         if rows == 0 || self.runs == 0 {
             return 0;
         }

@@ -4,6 +4,8 @@
 //! number of sums that the registers hold.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -16,6 +18,7 @@ mod neon;
 mod portable;
 mod rows;
 mod simd;
+mod split;
 mod winograd;
 
 pub(crate) use depthwise::Depthwise;
@@ -23,7 +26,11 @@ pub(crate) use epilogue::{Epilogue, Residual};
 pub(crate) use gemm::{Gemm, Windows};
 pub(crate) use matrix::MatrixMut;
 pub(crate) use rows::Norm;
+pub(crate) use split::{Layout, Padded, Source, SplitProduct, SplitWeights};
 pub(crate) use winograd::{Tiles, kernel_transform};
+
+#[cfg(target_arch = "x86_64")]
+use std::sync::OnceLock;
 
 use crate::Instructions;
 
@@ -50,6 +57,8 @@ pub(crate) struct Kernel {
     /// Of each row, in place.
     pub softmax: fn(MatrixMut<'_>),
     pub layer_norm: fn(&Norm<'_>, MatrixMut<'_>),
+    /// Products on tiles of bfloat16, where the processor has them: for layers, instead of [`Self::gemm`].
+    pub split: Option<fn(&SplitProduct<'_>, MatrixMut<'_>)>,
 }
 
 /// Compiles the algorithms for one set of instructions: `rows` x `vectors` sums are in registers at a time.
@@ -62,20 +71,24 @@ macro_rules! compile {
 
             /// This version, where the processor has the instructions.
             pub(super) fn kernel() -> Option<&'static Kernel> {
-                const WIDTH: usize = <$proof as simd::Simd>::WIDTH;
-                static KERNEL: Kernel = Kernel {
-                    width: WIDTH,
-                    panel: WIDTH * $vectors,
-                    gemm,
-                    depthwise,
-                    tiles4: (tiles_in::<4>, tiles_out::<4>),
-                    tiles6: (tiles_in::<6>, tiles_out::<6>),
-                    finish,
-                    softmax,
-                    layer_norm,
-                };
+                static KERNEL: Kernel = FUNCTIONS;
                 <$proof>::detect().map(|_| &KERNEL)
             }
+
+            const WIDTH: usize = <$proof as simd::Simd>::WIDTH;
+            /// Only for a processor that has the instructions.
+            pub(super) const FUNCTIONS: Kernel = Kernel {
+                width: WIDTH,
+                panel: WIDTH * $vectors,
+                gemm,
+                depthwise,
+                tiles4: (tiles_in::<4>, tiles_out::<4>),
+                tiles6: (tiles_in::<6>, tiles_out::<6>),
+                finish,
+                softmax,
+                layer_norm,
+                split: None,
+            };
 
             /// As after `kernel` has found the instructions.
             fn proof() -> $proof {
@@ -176,6 +189,14 @@ compile!(avx512_kernel, avx512::Avx512, #[target_feature(enable = "avx512f")] ro
 #[cfg(target_arch = "aarch64")]
 compile!(neon_kernel, neon::Neon, #[target_feature(enable = "neon")] rows: 6, vectors: 4);
 
+/// The kernels of AVX-512 with products on tiles.
+#[cfg(target_arch = "x86_64")]
+fn amx_kernel() -> Option<&'static Kernel> {
+    static KERNEL: OnceLock<Option<Kernel>> = OnceLock::new();
+    let kernel = || amx::function().map(|split| Kernel { split: Some(split), ..avx512_kernel::FUNCTIONS });
+    KERNEL.get_or_init(kernel).as_ref()
+}
+
 /// The kernels for a set of instructions, where this processor has it.
 pub(crate) fn of(instructions: Instructions) -> Option<&'static Kernel> {
     match instructions {
@@ -184,6 +205,8 @@ pub(crate) fn of(instructions: Instructions) -> Option<&'static Kernel> {
         Instructions::Avx2 => avx2_kernel::kernel(),
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx512 => avx512_kernel::kernel(),
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Amx => amx_kernel(),
         #[cfg(target_arch = "aarch64")]
         Instructions::Neon => neon_kernel::kernel(),
         #[cfg(not(all(target_arch = "x86_64", target_arch = "aarch64")))]

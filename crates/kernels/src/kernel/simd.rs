@@ -29,6 +29,11 @@ pub(super) trait Simd: Copy {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `1 / a` of values from 1 to 2^126, to a unit in the last place.
+    #[inline(always)]
+    fn reciprocal(self, a: Self::V) -> Self::V {
+        self.div(self.splat(1.0), a)
+    }
     /// To the nearest whole number.
     fn round(self, a: Self::V) -> Self::V;
     /// Two to the power of whole numbers of -126..=127.
@@ -92,7 +97,7 @@ pub(super) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub(super) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
     let one = s.splat(1.0);
-    s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
+    s.reciprocal(s.add(one, exp(s, s.sub(s.splat(0.0), x))))
 }
 
 /// The error function, to 3e-7: a quotient of polynomials on -4..=4, beyond which it is one to the last digit (Eigen's

@@ -13,7 +13,8 @@ use candle::{DType, Device, Shape, Tensor};
 use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 use facesocial_models::Result;
 use facesocial_testkit::{
-    Golden, Tolerance, assert_close, compare,
+    Golden, Tolerance,
+    network::{assert_close, compare},
     seeded::{self, Kind},
 };
 use image::RgbImage;
