@@ -24,8 +24,11 @@
 //! - Every dense convolution is a product of windows with weights (`kernel::gemm`): a tile of sums stays in registers,
 //!   windows are read where they lie, one run of memory for each row of the kernel, because channels are last. Only a band of
 //!   rows with its padding is copied, and stays in the cache.
-//! - 3 x 3 kernels at stride 1 use Winograd's minimal filtering where there are channels enough: [`Minimal`].
+//! - 3 x 3 kernels at stride 1 use Winograd's minimal filtering where there are channels enough, and no tiles: [`Minimal`].
 //! - Depthwise kernels run over vectors of channels.
+//! - Where the processor has AMX, products are of tiles of bfloat16: every factor is the sum of two of them, which keeps sixteen
+//!   bits of it (`kernel::split`). A plain convolution on tiles is faster than minimal filtering without them.
+//! - A depthwise and the pointwise convolution behind it are computed band by band: [`separable`].
 //! - One generic source serves AVX-512, AVX2, NEON and plain Rust: [`Instructions`], chosen when the first layer is loaded.
 //! - Work is shared between the threads of rayon's current pool by rows or by columns; little work is not shared at all.
 //!   The other threads stay awake while a network [`run`]s: to wake one takes longer than most layers.
@@ -57,7 +60,7 @@ mod threads;
 pub use activation::Activation;
 pub use attention::attention;
 pub use combine::{activate, add, bilinear, channels, concat, enlarge, expectation, first_pixel, image, scale};
-pub use conv::{Conv2d, ConvSpec, Minimal, Padding};
+pub use conv::{Conv2d, ConvSpec, Minimal, Padding, separable};
 pub use error::{KernelError, Result};
 pub use instructions::Instructions;
 pub use layer_norm::LayerNorm;

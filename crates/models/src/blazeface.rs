@@ -23,7 +23,7 @@ use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Rectifier, conv2d},
+    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Rectifier, conv2d, separable},
 };
 
 /// `x / 127.5 - 1`, RGB.
@@ -160,6 +160,11 @@ impl Separable {
             pointwise: FusedConv::with(pointwise, rectifier, then, Minimal::Auto)?,
         })
     }
+
+    /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
+    fn run(&self, xs: &Features, shortcut: Option<&Features>) -> candle::Result<Features> {
+        separable(&self.depthwise, &self.pointwise, xs, shortcut)
+    }
 }
 
 /// Residual unit: one or two separable convolutions, ReLU between and after the sum.
@@ -193,14 +198,13 @@ impl BlazeBlock {
         let Some((last, before)) = self.convs.split_last() else { candle::bail!("a block without convolutions") };
         let mut inside = None;
         for conv in before {
-            let ys = conv.depthwise.forward(inside.as_ref().unwrap_or(xs))?;
-            inside = Some(conv.pointwise.forward(&ys)?);
+            inside = Some(conv.run(inside.as_ref().unwrap_or(xs), None)?);
         }
-        let ys = last.depthwise.forward(inside.as_ref().unwrap_or(xs))?;
-        if self.stride == 1 && !self.widens {
-            return last.pointwise.forward_add(&ys, xs);
+        let (inside, plain) = (inside.as_ref().unwrap_or(xs), self.stride == 1 && !self.widens);
+        let ys = last.run(inside, plain.then_some(xs))?;
+        if plain {
+            return Ok(ys);
         }
-        let ys = last.pointwise.forward(&ys)?;
         if self.stride == 1 { xs.add(&ys, true) } else { xs.max_pool(self.stride, self.stride)?.add(&ys, true) }
     }
 }

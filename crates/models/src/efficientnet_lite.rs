@@ -16,7 +16,7 @@ use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Rectifier, conv2d},
+    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Rectifier, conv2d, separable},
 };
 
 /// Side of the input in pixels.
@@ -72,11 +72,9 @@ impl MbConv {
 
     /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
     fn run(&self, xs: &Features) -> candle::Result<Features> {
-        let ys = match &self.expand {
-            Some(expand) => self.depthwise.forward(&expand.forward(xs)?)?,
-            None => self.depthwise.forward(xs)?,
-        };
-        if self.identity { self.project.forward_add(&ys, xs) } else { self.project.forward(&ys) }
+        let expanded = self.expand.as_ref().map(|expand| expand.forward(xs)).transpose()?;
+        let shortcut = self.identity.then_some(xs);
+        separable(&self.depthwise, &self.project, expanded.as_ref().unwrap_or(xs), shortcut)
     }
 }
 

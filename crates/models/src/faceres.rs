@@ -19,7 +19,7 @@ use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Rectifier, conv2d},
+    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Rectifier, conv2d, separable},
 };
 
 /// Side of the input crop in pixels.
@@ -75,7 +75,7 @@ impl Separable {
 
     /// `[n, c_in, h, w] -> [n, c_out, ceil(h / stride), ceil(w / stride)]`
     fn run(&self, xs: &Features) -> candle::Result<Features> {
-        self.conv_pw.forward(&self.conv_dw.forward(xs)?)
+        separable(&self.conv_dw, &self.conv_pw, xs, None)
     }
 
     /// `[n, c_in, h, w] -> [n, c_out, ceil(h / stride), ceil(w / stride)]`

@@ -29,7 +29,7 @@ use crate::{
     error::{ModelError, Result},
     nn::{
         self, BatchNorm, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, Padding, Rectifier, batch_norm,
-        conv2d_bn, prelu,
+        conv2d_bn, prelu, separable,
     },
 };
 
@@ -211,15 +211,12 @@ impl Bottleneck {
 impl Bottleneck {
     /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
     fn run(&self, xs: &Features) -> candle::Result<Features> {
-        let ys = self.depthwise.forward(&self.conv.forward(xs)?)?;
-        match &self.squeeze {
-            None if self.residual => self.project.forward_add(&ys, xs),
-            None => self.project.forward(&ys),
-            Some(squeeze) => {
-                let ys = squeeze.run(&self.project.forward(&ys)?)?;
-                if self.residual { xs.add(&ys, false) } else { Ok(ys) }
-            }
-        }
+        let ys = self.conv.forward(xs)?;
+        let Some(squeeze) = &self.squeeze else {
+            return separable(&self.depthwise, &self.project, &ys, self.residual.then_some(xs));
+        };
+        let ys = squeeze.run(&separable(&self.depthwise, &self.project, &ys, None)?)?;
+        if self.residual { xs.add(&ys, false) } else { Ok(ys) }
     }
 }
 

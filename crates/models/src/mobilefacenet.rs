@@ -17,7 +17,7 @@ use image::RgbImage;
 
 use crate::{
     error::{ModelError, Result},
-    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, PRelu, Rectifier, conv2d},
+    nn::{self, ChannelOrder, ConvConfig, Features, FusedConv, Normalize, PRelu, Rectifier, conv2d, separable},
 };
 
 /// Side of the input in pixels.
@@ -77,8 +77,7 @@ impl Bottleneck {
 impl Bottleneck {
     /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
     fn run(&self, xs: &Features) -> candle::Result<Features> {
-        let ys = self.depthwise.forward(&self.expand.forward(xs)?)?;
-        if self.residual { self.project.forward_add(&ys, xs) } else { self.project.forward(&ys) }
+        separable(&self.depthwise, &self.project, &self.expand.forward(xs)?, self.residual.then_some(xs))
     }
 }
 
@@ -154,8 +153,7 @@ impl MobileFaceNet {
 
     /// From `[n, 3, 112, 112]` to `[n, 192, 1, 1]`; `see` gets the stem, the rows and the features on the way.
     fn run(&self, xs: &Features, mut see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
-        let stem = self.depthwise2.forward(&self.conv1.forward(xs)?)?; // [n, 64, 56, 56]
-        let mut ys = self.pointwise2.forward(&stem)?;
+        let mut ys = separable(&self.depthwise2, &self.pointwise2, &self.conv1.forward(xs)?, None)?; // [n, 64, 56, 56]
         see(&ys)?;
         for row in &self.rows {
             for block in row {

@@ -26,7 +26,7 @@ use crate::{
     error::{ModelError, Result},
     nn::{
         self, BatchNorm, ChannelOrder, Conv2d, ConvConfig, Features, FusedConv, Normalize, Padding, Rectifier,
-        batch_norm, conv2d_bn,
+        batch_norm, conv2d_bn, separable,
     },
 };
 
@@ -140,14 +140,12 @@ impl InvertedResidual {
 
     /// `[n, c_in, h, w] -> [n, c_out, h / stride, w / stride]`
     fn run(&self, xs: &Features) -> candle::Result<Features> {
-        let ys = match &self.expand {
-            Some(expand) => self.depthwise.forward(&expand.forward(xs)?)?,
-            None => self.depthwise.forward(xs)?,
+        let expanded = self.expand.as_ref().map(|expand| expand.forward(xs)).transpose()?;
+        let ys = expanded.as_ref().unwrap_or(xs);
+        let Some(se) = &self.se else {
+            return separable(&self.depthwise, &self.project, ys, self.identity.then_some(xs));
         };
-        let ys = match &self.se {
-            Some(se) => se.run(&ys)?.activate(self.after)?,
-            None => ys,
-        };
+        let ys = se.run(&self.depthwise.forward(ys)?)?.activate(self.after)?;
         if self.identity { self.project.forward_add(&ys, xs) } else { self.project.forward(&ys) }
     }
 }

@@ -82,14 +82,31 @@ impl Dense {
         start: &(impl Fn(usize) -> usize + Sync),
         f: &(impl Fn(Range<usize>, (usize, usize), MatrixMut<'_>) + Sync),
     ) {
-        let panels = out.cols().div_ceil(job.kernel.panel);
-        // Parts of the rows read all weights each, parts of the columns the whole input.
-        let heavy = self.weights.len() > MOST_SHARED.max(out.rows() * self.c_in) && panels >= parts;
-        if !heavy && (units >= 4 * parts || units >= panels) {
-            by_rows(out, 0..units, parts, start, &|units, part| f(units, (first_col, 0), part));
-        } else {
+        if self.shares_columns(out.rows(), out.cols(), units, parts, job.kernel) {
             by_cols(out, 0, job.kernel.panel, parts, &|col, part| f(0..units, (first_col + col, col), part));
+        } else {
+            by_rows(out, 0..units, parts, start, &|units, part| f(units, (first_col, 0), part));
         }
+    }
+
+    /// Whether threads share the columns of a result of `rows` x `cols` rather than its rows, which are in `units`.
+    pub fn shares_columns(&self, rows: usize, cols: usize, units: usize, parts: usize, kernel: &Kernel) -> bool {
+        let panels = cols.div_ceil(kernel.panel);
+        // Parts of the rows read all weights each, parts of the columns the whole input.
+        let heavy = self.len() > MOST_SHARED.max(rows * self.c_in) && panels >= parts;
+        parts > 1 && (heavy || units < 4 * parts && units < panels)
+    }
+
+    /// Values of the weights.
+    pub fn len(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// A 1 x 1 kernel over pixels that are not the job's input, all channels; the first of them is row `row` of the result.
+    pub fn pixels_of(&self, job: &Job<'_>, pixels: &[f32], row: usize, out: MatrixMut<'_>) {
+        let c = self.c_in;
+        let windows = Windows { width: out.rows().max(1), step_x: c, step_y: 0, runs: 1, run: c, run_step: 0 };
+        self.product(job, Source::Plain(pixels), windows, row, (0, 0), out);
     }
 
     /// The product for some windows, whose first is row `row` of the whole result; `cols` are the first column of the

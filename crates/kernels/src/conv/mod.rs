@@ -2,6 +2,7 @@
 
 mod dense;
 mod depthwise;
+mod separable;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -12,8 +13,10 @@ use crate::error::{Result, shape_error};
 use crate::instructions::Instructions;
 use crate::kernel::{Epilogue, Kernel, MatrixMut, Residual};
 use crate::map::Map;
+use crate::pool::Pool;
 use dense::Dense;
 use depthwise::Depthwise;
+pub use separable::separable;
 use winograd::Winograd;
 
 /// How a convolution pads.
@@ -277,44 +280,72 @@ impl Conv2d {
     }
 
     fn compute(&self, xs: &Map, shortcut: Option<&Map>) -> Result<Map> {
-        let extent = self.extent(xs.shape())?;
+        self.onto(xs.shape(), xs.pool(), shortcut, |job, out| {
+            let job = Job { input: xs.values(), ..job };
+            self.run(&job, out);
+        })
+    }
+
+    /// Makes the result for an input of this shape and has it written by `f`, which gets a job without its input; `f` is not
+    /// called where there is nothing to write.
+    fn onto(
+        &self,
+        shape: [usize; 4],
+        pool: &Pool,
+        shortcut: Option<&Map>,
+        f: impl FnOnce(Job<'_>, MatrixMut<'_>),
+    ) -> Result<Map> {
+        let extent = self.extent(shape)?;
         let Extent { n, oh, ow, .. } = extent;
-        let shape = [n, oh, ow, self.spec.c_out];
+        let c_out = self.spec.c_out;
+        let shape = [n, oh, ow, c_out];
         if let Some(shortcut) = shortcut.filter(|shortcut| shortcut.shape() != shape) {
             return Err(shape_error!("a shortcut of {:?} for {shape:?}", shortcut.shape()));
         }
-        let mut out = Map::unwritten(xs.pool(), shape);
+        let mut out = Map::unwritten(pool, shape);
         if out.is_dry() || n * oh * ow == 0 {
             return Ok(out);
         }
         let epilogue = Epilogue {
+            residual: shortcut.map(|map| Residual { values: map.values(), stride: c_out }),
+            then: if shortcut.is_some() { self.then } else { Activation::None },
+            ..self.epilogue()
+        };
+        let kernel = self.instructions.kernel()?;
+        let job = Job { kernel, spec: &self.spec, extent, input: &[], fill: &self.fill, epilogue };
+        f(job, MatrixMut::new(out.values_mut(), n * oh * ow, c_out, c_out));
+        Ok(out)
+    }
+
+    /// What follows the sum where there is no shortcut.
+    fn epilogue(&self) -> Epilogue<'_> {
+        Epilogue {
             bias: &self.bias,
             slopes: &self.slopes,
             activation: self.activation,
-            residual: shortcut.map(|map| Residual { values: map.values(), stride: self.spec.c_out }),
-            then: if shortcut.is_some() { self.then } else { Activation::None },
-        };
-        let kernel = self.instructions.kernel()?;
-        let job = Job { kernel, spec: &self.spec, extent, input: xs.values(), fill: &self.fill, epilogue };
-        let c_out = self.spec.c_out;
-        let out_matrix = MatrixMut::new(out.values_mut(), n * oh * ow, c_out, c_out);
+            residual: None,
+            then: Activation::None,
+        }
+    }
+
+    fn run(&self, job: &Job<'_>, out: MatrixMut<'_>) {
         match &self.plan {
-            Plan::Depthwise(plan) => plan.run(&job, out_matrix),
-            Plan::Winograd(plan) => plan.run(&job, out_matrix),
+            Plan::Depthwise(plan) => plan.run(job, out),
+            Plan::Winograd(plan) => plan.run(job, out),
             Plan::Dense(groups) => {
-                let mut rest = out_matrix;
+                let mut rest = out;
                 for (g, plan) in groups.iter().enumerate() {
-                    let (of_group, others) = rest.split_cols(c_out / groups.len());
-                    plan.run(&job, g, of_group);
+                    let (of_group, others) = rest.split_cols(self.spec.c_out / groups.len());
+                    plan.run(job, g, of_group);
                     rest = others;
                 }
             }
         }
-        Ok(out)
     }
 }
 
 /// One call of a convolution.
+#[derive(Clone, Copy)]
 struct Job<'a> {
     kernel: &'static Kernel,
     spec: &'a ConvSpec,

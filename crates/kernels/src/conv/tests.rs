@@ -3,7 +3,6 @@
 use fastrand::Rng;
 
 use super::*;
-use crate::pool::Pool;
 
 fn random(rng: &mut Rng, len: usize) -> Vec<f32> {
     (0..len).map(|_| rng.f32() - 0.5).collect()
@@ -203,6 +202,51 @@ fn minimal_filtering_is_the_definition_but_for_rounding() {
             assert!(worst < tolerance, "{worst} of {spec:?}, {} x {} x {}", case.n, case.h, case.w);
         }
     }
+}
+
+#[test]
+fn a_separable_convolution_is_its_two_parts() {
+    let mut rng = Rng::with_seed(6);
+    for round in 0..40 {
+        let (c, c_out, side) = (rng.usize(2..70), rng.usize(1..90), rng.usize(3..40));
+        let kernel = pick(&mut rng, &[3, 5]);
+        let first = ConvSpec {
+            groups: c,
+            stride: rng.usize(1..3),
+            padding: pick(&mut rng, &[Padding::Same, Padding::all(2)]),
+            ..ConvSpec::new(c, c, kernel)
+        };
+        let (weights, others) = (random(&mut rng, c * kernel * kernel), random(&mut rng, c * c_out));
+        for instructions in Instructions::ALL.into_iter().filter(|one| one.supported()) {
+            let depthwise = Conv2d::with_instructions(instructions, first, &weights, None).unwrap();
+            let depthwise = depthwise.activation(Activation::Relu6).unwrap();
+            let second = ConvSpec::new(c, c_out, 1);
+            let pointwise = Conv2d::with_instructions(instructions, second, &others, None).unwrap();
+            let pointwise = pointwise.then(Activation::Relu, &[]).unwrap();
+            let n = rng.usize(1..3);
+            let xs = random(&mut rng, n * side * side * c);
+            let xs = Map::from_nhwc(&Pool::default(), &xs, [n, side, side, c]).unwrap();
+            let between = depthwise.forward(&xs).unwrap();
+            let plain = pointwise.forward(&between).unwrap();
+            let sum = pointwise.forward_add(&between, &plain).unwrap();
+            let want = if round % 2 == 0 { &sum } else { &plain };
+            for threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let shortcut = (round % 2 == 0).then_some(&plain);
+                let got = pool.install(|| separable(&depthwise, &pointwise, &xs, shortcut)).unwrap();
+                assert_eq!(got.shape(), want.shape());
+                for (a, b) in got.values().iter().zip(want.values()) {
+                    assert!((a - b).abs() < 1e-5, "{a} {b} of {first:?} to {c_out}, {n} x {side}");
+                }
+            }
+        }
+    }
+    let pool = Pool::default();
+    let conv = Conv2d::new(ConvSpec::new(3, 4, 3), &[0.1; 108], None).unwrap();
+    let next = Conv2d::new(ConvSpec::new(4, 2, 1), &[0.1; 8], None).unwrap();
+    let xs = Map::zeros(&pool, [1, 5, 5, 3]);
+    assert_eq!(separable(&conv, &next, &xs, None).unwrap().shape(), [1, 3, 3, 2], "not depthwise, and not refused");
+    assert!(separable(&next, &conv, &xs, None).is_err());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::Activation;
 ///
 /// Row `i` of the result is that of the window that starts `i / width * step_y + i % width * step_x` values into the
 /// input. A window is `runs` times `run` values in a row, each run `run_step` after the one before.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Windows {
     pub width: usize,
     pub step_x: usize,

@@ -499,3 +499,160 @@ fn with_room(len: usize, steps: usize, f: impl FnOnce(&mut [u16], &mut [u16], &m
         f(high, low, &mut room[..steps]);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::super::epilogue::complete;
+    use super::super::portable::Portable;
+    use super::*;
+    use crate::Activation;
+
+    /// What tiles do, value by value: for processors without them, and for Miri.
+    #[derive(Clone, Copy)]
+    struct Emulated;
+
+    impl Blocks for Emulated {
+        fn split(self, from: &[f32], highs: &mut [u16], lows: &mut [u16]) {
+            assert_eq!((from.len(), from.len()), (highs.len(), lows.len()));
+            for (value, (h, l)) in from.iter().zip(highs.iter_mut().zip(lows)) {
+                (*h, *l) = (high(*value), low(*value));
+            }
+        }
+
+        unsafe fn block(self, block: Block<'_>, sums: &mut Sums) {
+            let (tall, wide) = block.tiles;
+            let part = |word: u16| bf16::from_bits(word).to_f32();
+            for (r, c) in (0..tall * SIDE).flat_map(|r| (0..wide * SIDE).map(move |c| (r, c))) {
+                let mut sum = 0.0;
+                for (i, step) in block.steps.iter().enumerate() {
+                    for k in 0..DEPTH {
+                        let weight = |of: usize| {
+                            let tile = (2 * i + of) * wide + c / SIDE;
+                            tile * SIDE * DEPTH + k / 2 * DEPTH + c % SIDE * 2 + k % 2
+                        };
+                        // SAFETY: the caller's promise: a value at each step of each row, its low part, and its weights.
+                        let (a, b) = unsafe {
+                            let at = block.high.byte_add(r * block.row + step).add(k);
+                            let (low, high) = (block.weights.add(weight(0)), block.weights.add(weight(1)));
+                            ((part(*at), part(*at.byte_add(block.low))), (part(*high), part(*low)))
+                        };
+                        sum += a.0 * b.1 + a.0 * b.0 + a.1 * b.0;
+                    }
+                }
+                sums.0[r * BLOCK + c] = sum;
+            }
+        }
+
+        fn complete(self, epilogue: &Epilogue<'_>, sums: &Sums, row: usize, out: MatrixMut<'_>) {
+            complete(Portable::detect().unwrap(), epilogue, &sums.0[row * BLOCK..], BLOCK, out);
+        }
+    }
+
+    fn random(rng: &mut Rng, len: usize) -> Vec<f32> {
+        (0..len).map(|_| rng.f32() - 0.5).collect()
+    }
+
+    #[test]
+    fn products_of_padded_images_are_those_of_the_definition() {
+        let mut rng = Rng::with_seed(1);
+        for round in 0..if cfg!(miri) { 6 } else { 150 } {
+            let small = if cfg!(miri) { 2 } else { 1 };
+            let (kh, kw, stride) = (rng.usize(1..4), rng.usize(1..4), rng.usize(1..3));
+            let (h, w) = (rng.usize(3..24 / small), rng.usize(3..40 / small));
+            let (groups, c, cols) = (rng.usize(1..3), rng.usize(1..70 / small), rng.usize(1..70 / small));
+            let pads = [rng.usize(0..3), rng.usize(0..3), rng.usize(0..3)];
+            let (pixel, group) = (groups * c, rng.usize(0..groups));
+            let padded = w + pads[1] + pads[2];
+            let (oh, ow) = ((h + 2 * pads[0] - kh) / stride + 1, (padded - kw) / stride + 1);
+            let top = rng.usize(0..oh) * stride;
+            let rows = (oh - top / stride) * ow;
+            let image = random(&mut rng, h * w * pixel);
+            let fill = if rng.bool() { random(&mut rng, c) } else { Vec::new() };
+            let weight = random(&mut rng, kh * kw * c * cols);
+            let bias = random(&mut rng, cols.next_multiple_of(SIDE));
+
+            let value = |y: usize, x: usize, channel: usize| {
+                let (y, x) = (y.checked_sub(pads[0]).filter(|y| *y < h), x.checked_sub(pads[1]).filter(|x| *x < w));
+                match (y, x) {
+                    (Some(y), Some(x)) => image[(y * w + x) * pixel + group * c + channel],
+                    _ => fill.get(channel).copied().unwrap_or(0.0),
+                }
+            };
+            let windows = Windows {
+                width: ow,
+                step_x: stride * c,
+                step_y: stride * padded * c,
+                runs: kh,
+                run: kw * c,
+                run_step: padded * c,
+            };
+            let weights = SplitWeights::pack(Layout::of(kh, kw * c, stride), cols, |k, col| weight[k * cols + col]);
+            let epilogue = Epilogue {
+                bias: &bias,
+                slopes: &[],
+                activation: Activation::Relu,
+                residual: None,
+                then: Activation::None,
+            };
+            // The same from memory, where the windows of the whole image lie.
+            let copy: Vec<f32> = (0..h + 2 * pads[0])
+                .flat_map(|y| (0..padded * c).map(move |i| (y, i)))
+                .map(|(y, i)| value(y, i / c, i % c))
+                .collect();
+            let padding = Padded {
+                image: &image,
+                height: h,
+                width: w,
+                pixel,
+                channels: (group * c, c),
+                above: pads[0],
+                before: pads[1],
+                after: pads[2],
+                fill: &fill,
+                top,
+            };
+            let input = if round % 2 == 0 { Source::Padded(padding) } else { Source::Plain(&copy[top * padded * c..]) };
+            let job = SplitProduct { input, windows, weights: &weights, col: 0, epilogue };
+            let mut out = vec![f32::NAN; rows * cols];
+            product(Emulated, &job, MatrixMut::new(&mut out, rows, cols, cols));
+            for (i, got) in out.iter().enumerate() {
+                let (y, x, col) = (top + i / cols / ow * stride, i / cols % ow * stride, i % cols);
+                let taps = (0..kh * kw * c).map(|k| {
+                    let (ky, kx, channel) = (k / (kw * c), k / c % kw, k % c);
+                    f64::from(value(y + ky, x + kx, channel)) * f64::from(weight[k * cols + col])
+                });
+                let want = (taps.sum::<f64>() + f64::from(bias[col])).max(0.0);
+                assert!((f64::from(*got) - want).abs() < 1e-4, "{got} {want} at {i} of {windows:?}, {cols} columns");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_is_the_sum_of_its_parts_to_sixteen_bits() {
+        let mut rng = Rng::with_seed(2);
+        for _ in 0..1000 {
+            let value = (rng.f32() - 0.5) * 10_f32.powi(rng.i32(-20..20));
+            let sum = bf16::from_bits(high(value)).to_f64() + bf16::from_bits(low(value)).to_f64();
+            assert!((sum - f64::from(value)).abs() <= f64::from(value.abs()) * 2_f64.powi(-17), "{value} {sum}");
+        }
+        assert!(bf16::from_bits(high(f32::NAN)).is_nan());
+    }
+
+    #[test]
+    #[should_panic(expected = "weights of other windows")]
+    fn weights_of_other_windows_are_refused() {
+        let weights = SplitWeights::pack(Layout::of(1, 5, 1), 4, |_, _| 0.0);
+        let windows = Windows { width: 1, step_x: 4, step_y: 0, runs: 1, run: 4, run_step: 0 };
+        let epilogue = Epilogue {
+            bias: &[0.0; 16],
+            slopes: &[],
+            activation: Activation::None,
+            residual: None,
+            then: Activation::None,
+        };
+        let job = SplitProduct { input: Source::Plain(&[0.0; 4]), windows, weights: &weights, col: 0, epilogue };
+        product(Emulated, &job, MatrixMut::new(&mut [0.0; 4], 1, 4, 4));
+    }
+}

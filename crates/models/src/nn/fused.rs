@@ -172,6 +172,37 @@ impl FusedConv {
     }
 }
 
+/// `pointwise(depthwise(x))`, with `shortcut` of the result's shape added where there is one: on the CPU in one pass, band by
+/// band, so that what is between the two stays in the cache.
+///
+/// # Errors
+/// As [`FusedConv::forward`] and [`FusedConv::forward_add`].
+pub fn separable(
+    depthwise: &FusedConv,
+    pointwise: &FusedConv,
+    xs: &Features,
+    shortcut: Option<&Features>,
+) -> Result<Features> {
+    if let (
+        Compute::Packed { norm: None, conv: first },
+        Compute::Packed { norm: None, conv: second },
+        Features::Map(xs),
+        None | Some(Features::Map(_)),
+    ) = (&depthwise.0, &pointwise.0, xs, shortcut)
+    {
+        let shortcut = match shortcut {
+            Some(Features::Map(map)) => Some(map),
+            _ => None,
+        };
+        return Ok(Features::Map(kernels::separable(first, second, xs, shortcut).map_err(Error::wrap)?));
+    }
+    let between = depthwise.forward(xs)?;
+    match shortcut {
+        Some(shortcut) => pointwise.forward_add(&between, shortcut),
+        None => pointwise.forward(&between),
+    }
+}
+
 /// Packs the weights of a convolution on the CPU in single precision.
 fn pack(conv: &Conv2d, rectifier: &Rectifier, then: &Rectifier, minimal: Minimal) -> Result<kernels::Conv2d> {
     let weight = conv.weight();
