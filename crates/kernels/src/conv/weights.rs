@@ -8,8 +8,8 @@ use crate::kernel::{Epilogue, Gemm, Kernel, Layout, MatrixMut, Source, SplitProd
 pub(super) enum Weights {
     /// For vectors of single precision.
     Vectors(Aligned),
-    /// For tiles of bfloat16.
-    Tiles(SplitWeights),
+    /// For tiles of bfloat16, and what multiplies them.
+    Tiles(SplitWeights, fn(&SplitProduct<'_>, MatrixMut<'_>)),
 }
 
 impl Weights {
@@ -22,10 +22,9 @@ impl Weights {
         cols: usize,
         of: impl Fn(usize, usize) -> f32,
     ) -> Self {
-        if kernel.split.is_some() && Layout::pays(runs, run, cols) {
-            Self::Tiles(SplitWeights::pack(Layout::of(runs, run, stride), cols, of))
-        } else {
-            Self::Vectors(Aligned::from(kernel.pack(runs * run, cols, of).as_slice()))
+        match kernel.split.filter(|_| Layout::pays(runs, run, cols)) {
+            Some(product) => Self::Tiles(SplitWeights::pack(Layout::of(runs, run, stride), cols, of), product),
+            None => Self::Vectors(Aligned::from(kernel.pack(runs * run, cols, of).as_slice())),
         }
     }
 
@@ -33,16 +32,17 @@ impl Weights {
     pub fn len(&self) -> usize {
         match self {
             Self::Vectors(weights) => weights.len(),
-            Self::Tiles(weights) => weights.len(),
+            Self::Tiles(weights, _) => weights.len(),
         }
     }
 
     /// Whether they are multiplied on tiles.
     pub const fn on_tiles(&self) -> bool {
-        matches!(self, Self::Tiles(_))
+        matches!(self, Self::Tiles(..))
     }
 
-    /// The product of windows with the columns from `col` on, which is at a whole panel.
+    /// The product of windows with the columns from `col` on, which is at a whole panel; vectors take values as they lie, and
+    /// nothing else.
     pub fn product(
         &self,
         kernel: &Kernel,
@@ -52,17 +52,13 @@ impl Weights {
         epilogue: Epilogue<'_>,
         out: MatrixMut<'_>,
     ) {
-        match (self, kernel.split) {
-            (Self::Vectors(weights), _) => {
-                let Source::Plain(input) = input else { unreachable!("vectors read what is in memory") };
+        match self {
+            Self::Vectors(weights) => {
                 // Every panel before the column is full.
                 let weights = &weights[windows.runs * windows.run * col..];
-                (kernel.gemm)(&Gemm { input, windows, weights, next: &[], epilogue }, out);
+                (kernel.gemm)(&Gemm { input: input.plain(), windows, weights, next: &[], epilogue }, out);
             }
-            (Self::Tiles(weights), Some(product)) => {
-                product(&SplitProduct { input, windows, weights, col, epilogue }, out);
-            }
-            (Self::Tiles(_), None) => unreachable!("weights are packed for the kernel that multiplies them"),
+            Self::Tiles(weights, product) => product(&SplitProduct { input, windows, weights, col, epilogue }, out),
         }
     }
 }

@@ -6,8 +6,9 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m512, __m512bh, _mm512_castsi512_si256, _mm512_cvtne2ps_pbh, _mm512_cvtpbh_ps, _mm512_extracti64x4_epi64,
-    _mm512_loadu_ps, _mm512_mask_storeu_epi16, _mm512_maskz_loadu_ps, _mm512_storeu_si512, _mm512_sub_ps,
+    __m256bh, __m256i, __m512, __m512bh, __m512i, _mm512_castsi512_si256, _mm512_cvtne2ps_pbh, _mm512_cvtpbh_ps,
+    _mm512_extracti64x4_epi64, _mm512_loadu_ps, _mm512_mask_storeu_epi16, _mm512_maskz_loadu_ps, _mm512_storeu_si512,
+    _mm512_sub_ps,
 };
 use std::sync::OnceLock;
 
@@ -66,6 +67,7 @@ pub(super) fn function() -> Option<fn(&SplitProduct<'_>, MatrixMut<'_>)> {
     Amx::detect().map(|_| run as fn(&SplitProduct<'_>, MatrixMut<'_>))
 }
 
+#[expect(clippy::unreachable, reason = "the function is given to nobody before the instructions were found")]
 fn run(job: &SplitProduct<'_>, out: MatrixMut<'_>) {
     let Some(amx) = Amx::detect() else { unreachable!("tiles without their instructions") };
     let _shapes = Shapes::set(amx);
@@ -116,17 +118,22 @@ impl Drop for Shapes {
     }
 }
 
+/// The same bits.
+#[inline]
+fn bits(parts: __m512bh) -> __m512i {
+    // SAFETY: both are 64 bytes of any content.
+    unsafe { std::mem::transmute::<__m512bh, __m512i>(parts) }
+}
+
 /// The high parts of two vectors, and what they leave.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn parts(a: __m512, b: __m512) -> (__m512bh, __m512bh) {
     let high = _mm512_cvtne2ps_pbh(b, a);
-    // SAFETY: both are 64 bytes of any content.
-    let bits = unsafe { std::mem::transmute::<__m512bh, std::arch::x86_64::__m512i>(high) };
-    let (first, second) = (_mm512_castsi512_si256(bits), _mm512_extracti64x4_epi64::<1>(bits));
-    // SAFETY: as above, of 32 bytes.
-    let (first, second) = unsafe { (std::mem::transmute(first), std::mem::transmute(second)) };
-    let (first, second) = (_mm512_cvtpbh_ps(first), _mm512_cvtpbh_ps(second));
+    let (first, second) = (_mm512_castsi512_si256(bits(high)), _mm512_extracti64x4_epi64::<1>(bits(high)));
+    // SAFETY: both are 32 bytes of any content.
+    let widened = |half: __m256i| _mm512_cvtpbh_ps(unsafe { std::mem::transmute::<__m256i, __m256bh>(half) });
+    let (first, second) = (widened(first), widened(second));
     (high, _mm512_cvtne2ps_pbh(_mm512_sub_ps(b, second), _mm512_sub_ps(a, first)))
 }
 
@@ -140,8 +147,8 @@ fn split(from: &[f32], high: &mut [u16], low: &mut [u16]) {
         unsafe {
             let (a, b) = (_mm512_loadu_ps(from.as_ptr().add(i)), _mm512_loadu_ps(from.as_ptr().add(i + 16)));
             let (h, l) = parts(a, b);
-            _mm512_storeu_si512(high.as_mut_ptr().add(i).cast(), std::mem::transmute(h));
-            _mm512_storeu_si512(low.as_mut_ptr().add(i).cast(), std::mem::transmute(l));
+            _mm512_storeu_si512(high.as_mut_ptr().add(i).cast(), bits(h));
+            _mm512_storeu_si512(low.as_mut_ptr().add(i).cast(), bits(l));
         }
         i += DEPTH;
     }
@@ -152,8 +159,8 @@ fn split(from: &[f32], high: &mut [u16], low: &mut [u16]) {
             let a = _mm512_maskz_loadu_ps(mask as u16, from.as_ptr().add(i));
             let b = _mm512_maskz_loadu_ps((mask >> 16) as u16, from.as_ptr().wrapping_add(i + 16));
             let (h, l) = parts(a, b);
-            _mm512_mask_storeu_epi16(high.as_mut_ptr().add(i).cast(), mask, std::mem::transmute(h));
-            _mm512_mask_storeu_epi16(low.as_mut_ptr().add(i).cast(), mask, std::mem::transmute(l));
+            _mm512_mask_storeu_epi16(high.as_mut_ptr().add(i).cast(), mask, bits(h));
+            _mm512_mask_storeu_epi16(low.as_mut_ptr().add(i).cast(), mask, bits(l));
         }
     }
 }

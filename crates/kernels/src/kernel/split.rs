@@ -231,7 +231,15 @@ pub(super) fn product<B: Blocks>(b: B, job: &SplitProduct<'_>, mut out: MatrixMu
     }
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// The values where they are in memory; none otherwise, in which no window is.
+    pub const fn plain(&self) -> &'a [f32] {
+        match self {
+            Self::Plain(values) => values,
+            Self::Padded(_) => &[],
+        }
+    }
+
     fn has(&self, len: usize) -> bool {
         match self {
             Self::Plain(values) => len <= values.len(),
