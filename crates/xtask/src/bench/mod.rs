@@ -59,7 +59,7 @@ pub(crate) struct Bench {
     /// time meanwhile; the least disturbed measurement counts.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     quiet: u64,
-    /// The instructions that this project's kernels use: avx512, avx2 or portable. PyTorch is held to AVX2 with them; ONNX
+    /// The instructions that this project's kernels use: amx, avx512, avx2 or portable. PyTorch is held to AVX2 with the last two; ONNX
     /// Runtime, LiteRT and dlib have no switch and go on choosing their own.
     #[arg(long)]
     kernels: Option<String>,
