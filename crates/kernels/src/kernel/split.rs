@@ -324,11 +324,7 @@ impl Part<'_> {
         let flat = if lines == 1 || even { (lines - 1) * period + width } else { usize::MAX }.div_ceil(SIDE);
         let by_line = lines * width.div_ceil(SIDE);
         let gathered = self.rows.div_ceil(SIDE);
-        let overlap = windows.step_x < windows.run;
-        if joined
-            || !overlap && windows.runs == 1 && windows.step_x > windows.run
-            || 3 * flat.min(by_line) > 4 * gathered
-        {
+        if joined || windows.runs == 1 && windows.step_x > windows.run || 3 * flat.min(by_line) > 4 * gathered {
             return self.gather(b, total, out);
         }
         let (groups, period, flats) =
