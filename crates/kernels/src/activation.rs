@@ -23,3 +23,33 @@ pub enum Activation {
     /// `1 / (1 + exp(-x))`
     Sigmoid,
 }
+
+impl Activation {
+    /// The one of this number, its place in the list above: for code that is compiled for each.
+    pub(crate) const fn of_number(number: u8) -> Self {
+        const ALL: [Activation; 9] = [
+            Activation::None,
+            Activation::Relu,
+            Activation::Relu6,
+            Activation::PRelu,
+            Activation::Silu,
+            Activation::Gelu,
+            Activation::HardSwish,
+            Activation::HardSigmoid,
+            Activation::Sigmoid,
+        ];
+        ALL[number as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_places() {
+        for number in 0..9 {
+            assert_eq!(Activation::of_number(number) as u8, number);
+        }
+    }
+}

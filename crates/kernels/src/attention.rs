@@ -1,9 +1,8 @@
 //! Attention (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>): every token asks all tokens, head by head.
 
-use crate::activation::Activation;
 use crate::error::{Result, shape_error};
 use crate::instructions::Instructions;
-use crate::kernel::{Epilogue, Gemm, Kernel, MatrixMut, Windows};
+use crate::kernel::{Gemm, Kernel, MatrixMut, Windows};
 use crate::map::Map;
 use crate::threads::{by_cols, by_rows, parts, with_scratch};
 
@@ -75,29 +74,25 @@ impl Job<'_> {
         let (key, value) = (self.keys / self.heads, self.values / self.heads);
         let padded = tokens.next_multiple_of(kernel.width);
         let (keys, values) = (key * padded, tokens * value.next_multiple_of(kernel.width));
-        let zeros = padded.max(value.next_multiple_of(kernel.width));
         let query = &self.query[image * queries * self.keys + head * key..];
         let key_value = &self.key_value[image * tokens * both..][..tokens * both];
-        with_scratch(keys + values + zeros + queries * padded, |scratch| {
+        with_scratch(keys + values + queries * padded, |scratch| {
             let (keys, scratch) = scratch.split_at_mut(keys);
-            let (values, scratch) = scratch.split_at_mut(values);
-            let (zeros, scores) = scratch.split_at_mut(zeros);
+            let (values, scores) = scratch.split_at_mut(values);
             kernel.pack_rows_as_columns(&key_value[head * key..], both, (key, tokens), keys);
             kernel.pack_rows(&key_value[self.keys + head * value..], both, (tokens, value), values);
-            zeros.fill(0.0);
-            let epilogue = Epilogue {
-                bias: zeros,
-                slopes: &[],
-                activation: Activation::None,
-                residual: None,
-                then: Activation::None,
+            let product = |input, step_x, weights, (run, cols)| Gemm {
+                input,
+                windows: Windows { width: queries, step_x, step_y: 0, runs: 1, run, run_step: 0 },
+                weights,
+                panel: kernel.panel(cols),
+                next: &[],
+                epilogue: None,
             };
-            let rows = |step_x, run| Windows { width: queries, step_x, step_y: 0, runs: 1, run, run_step: 0 };
-            let products = Gemm { input: query, windows: rows(self.keys, key), weights: keys, next: &[], epilogue };
-            (kernel.gemm)(&products, MatrixMut::new(scores, queries, tokens, padded));
+            let scores_of = product(query, self.keys, keys, (key, tokens));
+            (kernel.gemm)(&scores_of, MatrixMut::new(scores, queries, tokens, padded));
             (kernel.softmax)(MatrixMut::new(scores, queries, tokens, padded));
-            let mixture = Gemm { input: scores, windows: rows(padded, tokens), weights: values, next: &[], epilogue };
-            (kernel.gemm)(&mixture, out);
+            (kernel.gemm)(&product(scores, padded, values, (tokens, value)), out);
         });
     }
 }

@@ -7,6 +7,14 @@ use crate::kernel::{Epilogue, MatrixMut};
 use crate::map::Map;
 use crate::threads::lines;
 
+/// A pixel's channels from one place to another: few values, for which a call would take longer than the copy.
+#[inline]
+fn copy(to: &mut [f32], from: &[f32]) {
+    let ((to, to_rest), (from, from_rest)) = (to.as_chunks_mut::<8>(), from.as_chunks::<8>());
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
+}
+
 /// `xs + ys`, then ReLU if `relu`; what one of them lacks in rows, columns or channels is zero.
 ///
 /// # Errors
@@ -59,7 +67,7 @@ pub fn concat(maps: &[&Map]) -> Result<Map> {
             let of_map = map.shape()[3];
             let from = map.values()[line * w * of_map..][..w * of_map].chunks_exact(of_map.max(1));
             for (to, from) in to.chunks_exact_mut(c).zip(from) {
-                to[first..first + of_map].copy_from_slice(from);
+                copy(&mut to[first..first + of_map], from);
             }
             first += of_map;
         }
@@ -80,7 +88,7 @@ pub fn channels(xs: &Map, channels: std::ops::Range<usize>) -> Result<Map> {
     lines(&mut out, 1, |line, to| {
         let from = xs.values()[line * w * c..][..w * c].chunks_exact(c.max(1));
         for (to, from) in to.chunks_exact_mut(channels.len().max(1)).zip(from) {
-            to.copy_from_slice(&from[channels.clone()]);
+            copy(to, &from[channels.clone()]);
         }
     });
     Ok(out)
@@ -197,7 +205,7 @@ pub fn enlarge(xs: &Map, by: usize) -> Result<Map> {
         let (i, y) = (line / (by * h), line % (by * h) / by);
         let from = xs.values()[(i * h + y) * w * c..][..w * c].chunks_exact(c.max(1));
         for (to, from) in to.chunks_exact_mut((by * c).max(1)).zip(from) {
-            to.chunks_exact_mut(c).for_each(|to| to.copy_from_slice(from));
+            to.chunks_exact_mut(c).for_each(|to| copy(to, from));
         }
     });
     Ok(out)

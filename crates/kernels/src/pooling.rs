@@ -1,6 +1,8 @@
 //! Maxima and means over windows.
 
 use crate::error::{Result, shape_error};
+use crate::instructions::Instructions;
+use crate::kernel::Pooling;
 use crate::map::Map;
 use crate::threads::lines;
 
@@ -38,31 +40,16 @@ impl PoolSpec {
         start.saturating_sub(self.padding)..(start + self.kernel - self.padding).min(extent)
     }
 
-    /// `fold` takes each pixel of a window into the result, `first` prepares it, `last` gets the number of pixels.
-    fn over(
-        &self,
-        xs: &Map,
-        first: f32,
-        fold: impl Fn(&mut f32, f32) + Sync,
-        last: impl Fn(&mut [f32], usize) + Sync,
-    ) -> Result<Map> {
+    fn over(&self, xs: &Map, pool: fn(&Pooling<'_>, &mut [f32])) -> Result<Map> {
         let [n, h, w, c] = xs.shape();
         let (oh, ow) = (self.out(h)?, self.out(w)?);
         let mut out = Map::unwritten(xs.pool(), [n, oh, ow, c]);
         let values = xs.values();
-        lines(&mut out, self.kernel * self.kernel, |line, to| {
+        let Self { kernel, stride, padding, .. } = *self;
+        lines(&mut out, kernel * kernel, |line, to| {
             let image = &values[line / oh * h * w * c..][..h * w * c];
             let rows = self.inside(line % oh, h);
-            for (x, to) in to.chunks_exact_mut(c).enumerate() {
-                let columns = self.inside(x, w);
-                to.fill(first);
-                for y in rows.clone() {
-                    for pixel in image[(y * w + columns.start) * c..(y * w + columns.end) * c].chunks_exact(c) {
-                        to.iter_mut().zip(pixel).for_each(|(o, v)| fold(o, *v));
-                    }
-                }
-                last(to, rows.len() * columns.len());
-            }
+            pool(&Pooling { image, width: w, channels: c, rows, kernel, stride, padding }, to);
         });
         Ok(out)
     }
@@ -71,19 +58,17 @@ impl PoolSpec {
 /// The greatest value of each window, `[n, h, w, c] -> [n, oh, ow, c]`. NaN wins, so that a broken activation is seen.
 ///
 /// # Errors
-/// The windows do not fit.
+/// The windows do not fit, or kernels that this processor cannot run.
 pub fn max_pool(xs: &Map, spec: PoolSpec) -> Result<Map> {
-    let greater = |o: &mut f32, v: f32| *o = if *o >= v || o.is_nan() { *o } else { v };
-    spec.over(xs, f32::NEG_INFINITY, greater, |_, _| ())
+    spec.over(xs, Instructions::chosen()?.kernel()?.max_pool)
 }
 
 /// The mean of each window, `[n, h, w, c] -> [n, oh, ow, c]`.
 ///
 /// # Errors
-/// The windows do not fit.
+/// As [`max_pool`].
 pub fn avg_pool(xs: &Map, spec: PoolSpec) -> Result<Map> {
-    let divide = |to: &mut [f32], count: usize| to.iter_mut().for_each(|o| *o /= count as f32);
-    spec.over(xs, 0.0, |o, v| *o += v, divide)
+    spec.over(xs, Instructions::chosen()?.kernel()?.avg_pool)
 }
 
 /// The mean of each channel, `[n, h, w, c] -> [n, 1, 1, c]`.
@@ -140,5 +125,39 @@ mod tests {
         assert!(means.values()[1].is_nan());
         let wide = map(&[f32::NAN, 1.0, 2.0, f32::NAN], [1, 2, 2, 1]);
         assert!(max_pool(&wide, PoolSpec::new(2, 1)).unwrap().values()[0].is_nan());
+    }
+
+    #[test]
+    fn every_set_of_instructions_pools_as_defined() {
+        let mut rng = fastrand::Rng::with_seed(8);
+        for _ in 0..60 {
+            let (width, height, channels) = (rng.usize(1..9), rng.usize(1..5), rng.usize(1..40));
+            let kernel = rng.usize(1..4);
+            let (stride, padding) = (rng.usize(1..=kernel), rng.usize(0..kernel));
+            let mut image: Vec<f32> = (0..width * height * channels).map(|_| rng.f32() - 0.5).collect();
+            let broken = rng.usize(..image.len());
+            image[broken] = if rng.bool() { f32::NAN } else { 0.0 };
+            let rows = 0..rng.usize(1..=height);
+            let windows = (width + padding).div_ceil(stride);
+            let job = Pooling { image: &image, width, channels, rows: rows.clone(), kernel, stride, padding };
+            for instructions in Instructions::ALL.into_iter().filter(|one| one.supported()) {
+                let functions = instructions.kernel().unwrap();
+                let (mut max, mut mean) = (vec![0.0; windows * channels], vec![0.0; windows * channels]);
+                (functions.max_pool)(&job, &mut max);
+                (functions.avg_pool)(&job, &mut mean);
+                for (i, (max, mean)) in max.iter().zip(&mean).enumerate() {
+                    let start = i / channels * stride;
+                    let columns = start.saturating_sub(padding)..(start + kernel - padding).min(width);
+                    let seen = rows.clone().flat_map(|y| columns.clone().map(move |x| (y * width + x) * channels));
+                    let seen: Vec<f32> = seen.map(|pixel| image[pixel + i % channels]).collect();
+                    let greatest =
+                        seen.iter().fold(f32::NEG_INFINITY, |a, b| if b.is_nan() || *b > a { *b } else { a });
+                    let sum: f32 = seen.iter().sum();
+                    assert!(*max == greatest || max.is_nan() && sum.is_nan(), "{max} of {seen:?}");
+                    let want = sum / seen.len() as f32;
+                    assert!((mean - want).abs() < 1e-6 || mean.is_nan() && want.is_nan(), "{mean} {want}");
+                }
+            }
+        }
     }
 }

@@ -34,8 +34,10 @@ const RNET_SIZE: usize = 24;
 const ONET_SIZE: usize = 48;
 /// Crops that pass through R-Net or O-Net at once.
 const CROPS_AT_ONCE: usize = 64;
-/// Pixels of a pyramid level that pass through P-Net at once.
-const BAND_PIXELS: usize = 1 << 19;
+/// Pixels of a pyramid level that pass through P-Net at once: what it makes of them stays in the third cache.
+const BAND_PIXELS: usize = 1 << 17;
+/// Memory kept for the next photo: what the bands of the levels take.
+const POOL_BYTES: usize = 32 << 20;
 
 /// Operating point of the cascade.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -259,7 +261,7 @@ impl Mtcnn {
             rnet: RNet::load(vb.pp("rnet"))?,
             onet: ONet::load(vb.pp("onet"))?,
             device: vb.device().clone(),
-            pool: Pool::default(),
+            pool: Pool::with_limit(POOL_BYTES),
         })
     }
 

@@ -46,12 +46,12 @@ impl Dense {
         if direct && (kh, kw, stride) == (1, 1, 1) {
             // Images follow each other: one long row of pixels.
             let units = rows;
-            self.share(job, first_col, out, units, parts, &|unit| unit, &|pixels: Range<usize>, cols, out| {
+            self.share(first_col, out, units, parts, &|unit| unit, &|pixels: Range<usize>, cols, out| {
                 self.pixels(job, pixels, cols, out);
             });
         } else {
             let units = n * oh;
-            self.share(job, first_col, out, units, parts, &|unit| unit * ow, &|lines: Range<usize>, cols, mut out| {
+            self.share(first_col, out, units, parts, &|unit| unit * ow, &|lines: Range<usize>, cols, mut out| {
                 // The lines of one image at a time, and no more of them than keep the input in the cache.
                 let line = (w + pad[2] + pad[3]) * self.c_in;
                 let at_once = if self.weights.on_tiles() { oh } else { (BAND / (line * stride).max(1)).max(1) };
@@ -71,10 +71,8 @@ impl Dense {
     }
 
     /// Divides the work by rows, or by columns where there are too few rows; `f` gets units, the first column and the part.
-    #[expect(clippy::too_many_arguments, reason = "both divisions, of one call")]
     fn share(
         &self,
-        job: &Job<'_>,
         first_col: usize,
         out: MatrixMut<'_>,
         units: usize,
@@ -82,16 +80,16 @@ impl Dense {
         start: &(impl Fn(usize) -> usize + Sync),
         f: &(impl Fn(Range<usize>, (usize, usize), MatrixMut<'_>) + Sync),
     ) {
-        if self.shares_columns(out.rows(), out.cols(), units, parts, job.kernel) {
-            by_cols(out, 0, job.kernel.panel, parts, &|col, part| f(0..units, (first_col + col, col), part));
+        if self.shares_columns(out.rows(), out.cols(), units, parts) {
+            by_cols(out, 0, self.weights.panel(), parts, &|col, part| f(0..units, (first_col + col, col), part));
         } else {
             by_rows(out, 0..units, parts, start, &|units, part| f(units, (first_col, 0), part));
         }
     }
 
     /// Whether threads share the columns of a result of `rows` x `cols` rather than its rows, which are in `units`.
-    pub fn shares_columns(&self, rows: usize, cols: usize, units: usize, parts: usize, kernel: &Kernel) -> bool {
-        let panels = cols.div_ceil(kernel.panel);
+    pub fn shares_columns(&self, rows: usize, cols: usize, units: usize, parts: usize) -> bool {
+        let panels = cols.div_ceil(self.weights.panel());
         // Parts of the rows read all weights each, parts of the columns the whole input.
         let heavy = self.len() > MOST_SHARED.max(rows * self.c_in) && panels >= parts;
         parts > 1 && (heavy || units < 4 * parts && units < panels)

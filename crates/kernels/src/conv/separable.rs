@@ -38,7 +38,7 @@ pub fn separable(depthwise: &Conv2d, pointwise: &Conv2d, xs: &Map, shortcut: Opt
         rows * depthwise.spec.c_in * (4 * depthwise.spec.kernel.0 * depthwise.spec.kernel.1 + pointwise.spec.c_out);
     let parts = parts(work);
     // Few lines and many weights: threads share columns.
-    if second.shares_columns(rows, pointwise.spec.c_out, n * oh, parts, depthwise.instructions.kernel()?) {
+    if second.shares_columns(rows, pointwise.spec.c_out, n * oh, parts) {
         return one_after_the_other(xs);
     }
     pointwise.onto([n, oh, ow, depthwise.spec.c_out], xs.pool(), shortcut, |job, out| {

@@ -1,13 +1,13 @@
 //! Packed weights, for whichever way the processor multiplies.
 
 use crate::aligned::Aligned;
-use crate::kernel::{Epilogue, Gemm, Kernel, Layout, MatrixMut, Source, SplitProduct, SplitWeights, Windows};
+use crate::kernel::{BLOCK, Epilogue, Gemm, Kernel, Layout, MatrixMut, Source, SplitProduct, SplitWeights, Windows};
 
 /// Weights of windows, one column for each channel of the result.
 #[derive(Debug, Clone)]
 pub(super) enum Weights {
-    /// For vectors of single precision.
-    Vectors(Aligned),
+    /// For vectors of single precision, and the columns of a panel.
+    Vectors(Aligned, usize),
     /// For tiles of bfloat16, and what multiplies them.
     Tiles(SplitWeights, fn(&SplitProduct<'_>, MatrixMut<'_>)),
 }
@@ -24,15 +24,26 @@ impl Weights {
     ) -> Self {
         match kernel.split.filter(|_| Layout::pays(runs, run, cols)) {
             Some(product) => Self::Tiles(SplitWeights::pack(Layout::of(runs, run, stride), cols, of), product),
-            None => Self::Vectors(Aligned::from(kernel.pack(runs * run, cols, of).as_slice())),
+            None => {
+                let packed = kernel.pack(runs * run, cols, of);
+                Self::Vectors(Aligned::from(packed.as_slice()), kernel.panel(cols))
+            }
         }
     }
 
     /// Values, with those that fill vectors and tiles.
     pub fn len(&self) -> usize {
         match self {
-            Self::Vectors(weights) => weights.len(),
+            Self::Vectors(weights, _) => weights.len(),
             Self::Tiles(weights, _) => weights.len(),
+        }
+    }
+
+    /// Columns of a panel: threads share columns at multiples of it.
+    pub const fn panel(&self) -> usize {
+        match self {
+            Self::Vectors(_, panel) => *panel,
+            Self::Tiles(..) => BLOCK,
         }
     }
 
@@ -53,10 +64,12 @@ impl Weights {
         out: MatrixMut<'_>,
     ) {
         match self {
-            Self::Vectors(weights) => {
+            Self::Vectors(weights, panel) => {
                 // Every panel before the column is full.
                 let weights = &weights[windows.runs * windows.run * col..];
-                (kernel.gemm)(&Gemm { input: input.plain(), windows, weights, next: &[], epilogue }, out);
+                let input = input.plain();
+                let job = Gemm { input, windows, weights, panel: *panel, next: &[], epilogue: Some(epilogue) };
+                (kernel.gemm)(&job, out);
             }
             Self::Tiles(weights, product) => product(&SplitProduct { input, windows, weights, col, epilogue }, out),
         }

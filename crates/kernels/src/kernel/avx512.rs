@@ -3,10 +3,11 @@
 #![expect(unsafe_code, reason = "instructions that only some processors have")]
 
 use std::arch::x86_64::{
-    __m512, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1, _mm_prefetch, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_castsi512_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_rcp14_ps,
-    _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1, _mm_prefetch, _mm512_add_epi32,
+    _mm512_add_ps, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps,
+    _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_mask_mov_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_rcp14_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 use super::epilogue::{Epilogue, finish};
@@ -38,6 +39,7 @@ fn finish_with(s: Avx512, epilogue: &Epilogue<'_>, out: MatrixMut<'_>) {
 impl Simd for Avx512 {
     type V = __m512;
     const WIDTH: usize = 16;
+    const ROWS: [usize; 4] = [14, 14, 9, 6];
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -56,6 +58,7 @@ impl Simd for Avx512 {
     }
 
     operations! {
+        greatest(a, b) = _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), a);
         add(a, b) = _mm512_add_ps(a, b);
         sub(a, b) = _mm512_sub_ps(a, b);
         mul(a, b) = _mm512_mul_ps(a, b);
@@ -65,6 +68,12 @@ impl Simd for Avx512 {
         fma(a, b, c) = _mm512_fmadd_ps(a, b, c);
         round(a) = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
         exp2(a) = _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(127))));
+    }
+
+    #[inline(always)]
+    fn scale(self, a: __m512, n: __m512) -> __m512 {
+        // SAFETY: `self` is proof that the processor has the instruction.
+        unsafe { _mm512_scalef_ps(a, n) }
     }
 
     fn finish(self, epilogue: &Epilogue<'_>, out: MatrixMut<'_>) {

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "reads vectors at addresses")]
 
 use super::matrix::MatrixMut;
-use super::simd::{Simd, erf, exp, sigmoid};
+use super::simd::{Simd, erf, sigmoid};
 use crate::Activation;
 
 /// Values added to the result, laid out as it is.
@@ -74,10 +74,7 @@ pub(super) fn activate<S: Simd>(s: S, activation: Activation, x: S::V, slopes: S
         Activation::Relu => s.max(zero, x),
         Activation::Relu6 => s.min(s.splat(6.0), s.max(zero, x)),
         Activation::PRelu => s.fma(slopes, s.min(zero, x), s.max(zero, x)),
-        Activation::Silu => {
-            let one = s.splat(1.0);
-            s.mul(x, s.reciprocal(s.add(one, exp(s, s.sub(zero, x)))))
-        }
+        Activation::Silu => s.mul(x, sigmoid(s, x)),
         Activation::Gelu => {
             let erf = erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2)));
             s.mul(s.mul(x, s.splat(0.5)), s.add(s.splat(1.0), erf))
@@ -99,22 +96,39 @@ fn hard_sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
 /// The epilogue has too few slopes, or too little to add.
 #[inline(always)]
 pub(super) fn finish<S: Simd>(s: S, epilogue: &Epilogue<'_>, mut out: MatrixMut<'_>) {
-    let (rows, cols, stride) = (out.rows(), out.cols(), out.stride());
+    let (rows, cols) = (out.rows(), out.cols());
     let sloped = epilogue.activation == Activation::PRelu || epilogue.then == Activation::PRelu;
     let slopes = !sloped || epilogue.slopes.len() >= cols.next_multiple_of(S::WIDTH);
     let residual = epilogue.residual.is_none_or(|r| rows == 0 || (rows - 1) * r.stride + cols <= r.values.len());
     assert!(slopes && residual, "an epilogue for another result");
+    // What is asked once for all values need not be asked for each.
+    macro_rules! of {
+        ($($name:ident)*) => {
+            match epilogue.activation {
+                $(Activation::$name => finish_with::<S, { Activation::$name as u8 }>(s, epilogue, &mut out),)*
+            }
+        };
+    }
+    of!(None Relu Relu6 PRelu Silu Gelu HardSwish HardSigmoid Sigmoid);
+}
+
+/// [`finish`] for one rectifier, by its number; slopes and residual are there.
+#[inline(always)]
+fn finish_with<S: Simd, const FIRST: u8>(s: S, epilogue: &Epilogue<'_>, out: &mut MatrixMut<'_>) {
+    let (rows, cols, stride) = (out.rows(), out.cols(), out.stride());
+    let activation = const { Activation::of_number(FIRST) };
+    let sloped = activation == Activation::PRelu || epilogue.then == Activation::PRelu;
     for row in 0..rows {
         let mut col = 0;
         while col < cols {
             let lanes = S::WIDTH.min(cols - col);
             // SAFETY: `lanes` columns of the row from `col` on are inside of `out`; slopes are padded to whole vectors and
-            // the residual has the row, by the assertion.
+            // the residual has the row, by the caller's promise.
             unsafe {
                 let at = out.start().add(row * stride + col);
                 let slopes = if sloped { s.load(epilogue.slopes.as_ptr().add(col)) } else { s.splat(0.0) };
                 let mut x = if lanes == S::WIDTH { s.load(at) } else { s.load_first(at, lanes) };
-                x = activate(s, epilogue.activation, x, slopes);
+                x = activate(s, activation, x, slopes);
                 if let Some(residual) = &epilogue.residual {
                     let from = residual.values.as_ptr().add(row * residual.stride + col);
                     x = s.add(x, if lanes == S::WIDTH { s.load(from) } else { s.load_first(from, lanes) });
@@ -214,11 +228,39 @@ impl<V: Copy> Strip<V> {
 
 /// The rectifiers that networks have after a sum with a shortcut; others are none.
 #[inline(always)]
-fn then<S: Simd>(s: S, then: Activation, x: S::V, slopes: S::V) -> S::V {
+pub(super) fn then<S: Simd>(s: S, then: Activation, x: S::V, slopes: S::V) -> S::V {
     let zero = s.splat(0.0);
     match then {
         Activation::Relu => s.max(zero, x),
         Activation::PRelu => s.fma(slopes, s.min(zero, x), s.max(zero, x)),
         _ => x,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Instructions;
+
+    #[test]
+    fn sigmoids_are_those_of_the_definition_on_all_instructions() {
+        let xs: Vec<f32> = (-4000..=4000).map(|i| i as f32 * 0.03).collect();
+        for instructions in Instructions::ALL.into_iter().filter(|one| one.supported()) {
+            let kernel = instructions.kernel().unwrap();
+            let of = |activation| {
+                let mut values = xs.clone();
+                let epilogue = Epilogue { bias: &[], slopes: &[], activation, residual: None, then: Activation::None };
+                (kernel.finish)(&epilogue, MatrixMut::new(&mut values, 1, xs.len(), xs.len()));
+                values
+            };
+            for ((x, sigmoid), silu) in xs.iter().zip(of(Activation::Sigmoid)).zip(of(Activation::Silu)) {
+                let want = 1.0 / (1.0 + (-f64::from(*x)).exp());
+                let least = 1.0 / (1.0 + 86.0_f64.exp());
+                let part = 4e-7 + 1e-7 * f64::from(x.abs());
+                assert!((f64::from(sigmoid) - want).abs() <= part * want + least, "{sigmoid} of {x}");
+                let want = want * f64::from(*x);
+                assert!((f64::from(silu) - want).abs() <= part * want.abs() + 120.0 * least, "{silu} of {x}");
+            }
+        }
     }
 }

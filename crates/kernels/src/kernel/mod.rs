@@ -15,6 +15,7 @@ mod gemm;
 mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod pooling;
 mod portable;
 mod rows;
 mod simd;
@@ -25,27 +26,27 @@ pub(crate) use depthwise::Depthwise;
 pub(crate) use epilogue::{Epilogue, Residual};
 pub(crate) use gemm::{Gemm, Windows};
 pub(crate) use matrix::MatrixMut;
+pub(crate) use pooling::Pooling;
 pub(crate) use rows::Norm;
-pub(crate) use split::{Layout, Padded, Source, SplitProduct, SplitWeights};
-pub(crate) use winograd::{Tiles, kernel_transform};
+pub(crate) use split::{BLOCK, Layout, Padded, Source, SplitProduct, SplitWeights};
+pub(crate) use winograd::{Planes, Products, Tiles, kernel_transform};
 
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;
 
 use crate::Instructions;
 
-/// [`winograd::input`]: a row of tiles, the number of tiles and the first one's, room for one, where they go.
-pub(crate) type TilesIn = fn(&Tiles<'_>, (usize, usize), &mut [f32], &mut [f32]);
-/// [`winograd::output`]: the products, the number of tiles and the first one's, the result's width, what follows, where it
-/// goes.
-pub(crate) type TilesOut = fn(&[f32], (usize, usize), usize, &Epilogue<'_>, MatrixMut<'_>);
+/// [`winograd::input`]: tiles, where their values go, room for one.
+pub(crate) type TilesIn = fn(&Tiles<'_>, Planes, &mut [f32], &mut [f32]);
+/// [`winograd::output`]: products, and the rows of the result that they are part of.
+pub(crate) type TilesOut = fn(&Products<'_>, MatrixMut<'_>);
 
 /// The functions for one set of instructions.
 pub(crate) struct Kernel {
     /// Lanes of a vector; weights and biases are padded to whole vectors.
     pub width: usize,
-    /// Columns of the result that are computed together; threads share columns at multiples of it.
-    pub panel: usize,
+    /// Vectors of columns that are computed together, at most.
+    pub vectors: usize,
     pub gemm: fn(&Gemm<'_>, MatrixMut<'_>),
     pub depthwise: fn(&Depthwise<'_>, MatrixMut<'_>),
     /// Tiles of 4 x 4.
@@ -54,6 +55,10 @@ pub(crate) struct Kernel {
     pub tiles6: (TilesIn, TilesOut),
     /// An epilogue without its bias, in place.
     pub finish: fn(&Epilogue<'_>, MatrixMut<'_>),
+    /// The greatest value of each channel under each window of a row, a pixel for each window.
+    pub max_pool: fn(&Pooling<'_>, &mut [f32]),
+    /// As [`Self::max_pool`], of the mean.
+    pub avg_pool: fn(&Pooling<'_>, &mut [f32]),
     /// Of each row, in place.
     pub softmax: fn(MatrixMut<'_>),
     pub layer_norm: fn(&Norm<'_>, MatrixMut<'_>),
@@ -61,9 +66,9 @@ pub(crate) struct Kernel {
     pub split: Option<fn(&SplitProduct<'_>, MatrixMut<'_>)>,
 }
 
-/// Compiles the algorithms for one set of instructions: `rows` x `vectors` sums are in registers at a time.
+/// Compiles the algorithms for one set of instructions.
 macro_rules! compile {
-    ($kernel:ident, $proof:ty, $(#[$features:meta])? rows: $rows:literal, vectors: $vectors:literal) => {
+    ($kernel:ident, $proof:ty $(, #[$features:meta])?) => {
         mod $kernel {
             #![expect(unsafe_code, reason = "calls functions with instructions that only some processors have")]
 
@@ -79,12 +84,14 @@ macro_rules! compile {
             /// Only for a processor that has the instructions.
             pub(super) const FUNCTIONS: Kernel = Kernel {
                 width: WIDTH,
-                panel: WIDTH * $vectors,
+                vectors: <$proof as simd::Simd>::VECTORS,
                 gemm,
                 depthwise,
                 tiles4: (tiles_in::<4>, tiles_out::<4>),
                 tiles6: (tiles_in::<6>, tiles_out::<6>),
                 finish,
+                max_pool: pool::<false>,
+                avg_pool: pool::<true>,
                 softmax,
                 layer_norm,
                 split: None,
@@ -98,7 +105,7 @@ macro_rules! compile {
 
             $(#[$features])?
             fn gemm_with(s: $proof, job: &Gemm<'_>, out: MatrixMut<'_>) {
-                gemm::gemm::<_, $rows, $vectors>(s, job, out);
+                gemm::gemm(s, job, out);
             }
 
             fn gemm(job: &Gemm<'_>, out: MatrixMut<'_>) {
@@ -122,32 +129,40 @@ macro_rules! compile {
 
             $(#[$features])?
             fn tiles_in_with<const N: usize>(
-                s: $proof, job: &Tiles<'_>, at: (usize, usize), patch: &mut [f32], out: &mut [f32],
+                s: $proof, job: &Tiles<'_>, place: Planes, patch: &mut [f32], out: &mut [f32],
             ) {
-                winograd::input::<_, N>(s, job, at, patch, out);
+                winograd::input::<_, N>(s, job, place, patch, out);
             }
 
-            fn tiles_in<const N: usize>(job: &Tiles<'_>, at: (usize, usize), patch: &mut [f32], out: &mut [f32]) {
+            fn tiles_in<const N: usize>(job: &Tiles<'_>, place: Planes, patch: &mut [f32], out: &mut [f32]) {
                 let s = proof();
                 // SAFETY: as in `gemm`.
                 #[allow(unused_unsafe, reason = "as in `gemm`")]
-                unsafe { tiles_in_with::<N>(s, job, at, patch, out) }
+                unsafe { tiles_in_with::<N>(s, job, place, patch, out) }
             }
 
             $(#[$features])?
-            fn tiles_out_with<const N: usize>(
-                s: $proof, products: &[f32], at: (usize, usize), width: usize, epilogue: &Epilogue<'_>, out: MatrixMut<'_>,
-            ) {
-                winograd::output::<_, N>(s, products, at, width, epilogue, out);
+            fn tiles_out_with<const N: usize>(s: $proof, job: &Products<'_>, out: MatrixMut<'_>) {
+                winograd::output::<_, N>(s, job, out);
             }
 
-            fn tiles_out<const N: usize>(
-                products: &[f32], at: (usize, usize), width: usize, epilogue: &Epilogue<'_>, out: MatrixMut<'_>,
-            ) {
+            fn tiles_out<const N: usize>(job: &Products<'_>, out: MatrixMut<'_>) {
                 let s = proof();
                 // SAFETY: as in `gemm`.
                 #[allow(unused_unsafe, reason = "as in `gemm`")]
-                unsafe { tiles_out_with::<N>(s, products, at, width, epilogue, out) }
+                unsafe { tiles_out_with::<N>(s, job, out) }
+            }
+
+            $(#[$features])?
+            fn pool_with<const MEAN: bool>(s: $proof, job: &Pooling<'_>, out: &mut [f32]) {
+                pooling::pool::<_, MEAN>(s, job, out);
+            }
+
+            fn pool<const MEAN: bool>(job: &Pooling<'_>, out: &mut [f32]) {
+                let s = proof();
+                // SAFETY: as in `gemm`.
+                #[allow(unused_unsafe, reason = "as in `gemm`")]
+                unsafe { pool_with::<MEAN>(s, job, out) }
             }
 
             $(#[$features])?
@@ -181,13 +196,13 @@ macro_rules! compile {
     };
 }
 
-compile!(portable_kernel, portable::Portable, rows: 4, vectors: 2);
+compile!(portable_kernel, portable::Portable);
 #[cfg(target_arch = "x86_64")]
-compile!(avx2_kernel, avx2::Avx2, #[target_feature(enable = "avx2,fma")] rows: 6, vectors: 2);
+compile!(avx2_kernel, avx2::Avx2, #[target_feature(enable = "avx2,fma")]);
 #[cfg(target_arch = "x86_64")]
-compile!(avx512_kernel, avx512::Avx512, #[target_feature(enable = "avx512f")] rows: 14, vectors: 2);
+compile!(avx512_kernel, avx512::Avx512, #[target_feature(enable = "avx512f")]);
 #[cfg(target_arch = "aarch64")]
-compile!(neon_kernel, neon::Neon, #[target_feature(enable = "neon")] rows: 6, vectors: 4);
+compile!(neon_kernel, neon::Neon, #[target_feature(enable = "neon")]);
 
 /// The kernels of AVX-512 with products on tiles.
 #[cfg(target_arch = "x86_64")]
@@ -215,12 +230,31 @@ pub(crate) fn of(instructions: Instructions) -> Option<&'static Kernel> {
 }
 
 impl Kernel {
+    /// Columns of a panel, of a result of so many: what is computed together, and where threads may share columns.
+    pub fn panel(&self, cols: usize) -> usize {
+        // What a panel of one, two, .. vectors takes, in tenths: narrow ones load more for each product.
+        const TAKES: [usize; 4] = [16, 22, 31, 40];
+        // An odd number of panels is not shared evenly.
+        const ODD: usize = 5;
+        let vectors = cols.div_ceil(self.width).max(1);
+        let takes = |panel: usize| {
+            let (whole, rest) = (vectors / panel, vectors % panel);
+            let panels = whole + usize::from(rest > 0);
+            let last = if rest > 0 { TAKES[rest - 1] } else { 0 };
+            whole * TAKES[panel - 1] + last + if panels > 1 && panels % 2 == 1 { ODD } else { 0 }
+        };
+        let widest = self.vectors.min(vectors);
+        let narrower = if widest > 2 { widest - 1 } else { widest };
+        self.width * if takes(narrower) < takes(widest) { narrower } else { widest }
+    }
+
     /// Weights in the order in which [`Self::gemm`] reads them: panels of columns, in each the depth, in each the columns,
     /// zeros behind the last.
     pub fn pack(&self, depth: usize, cols: usize, weight: impl Fn(usize, usize) -> f32) -> Vec<f32> {
         let mut packed = Vec::with_capacity(depth * cols.next_multiple_of(self.width));
-        for first in (0..cols).step_by(self.panel) {
-            let columns = (cols - first).next_multiple_of(self.width).min(self.panel);
+        let panel = self.panel(cols);
+        for first in (0..cols).step_by(panel) {
+            let columns = (cols - first).next_multiple_of(self.width).min(panel);
             for k in 0..depth {
                 let column = |col: usize| if col < cols { weight(k, col) } else { 0.0 };
                 packed.extend((first..first + columns).map(column));
@@ -231,9 +265,10 @@ impl Kernel {
 
     /// As [`Self::pack`], of weights that lie in `depth` rows of `cols` values, each `stride` after the one before.
     pub fn pack_rows(&self, from: &[f32], stride: usize, (depth, cols): (usize, usize), packed: &mut [f32]) {
+        let width = self.panel(cols);
         let mut rest = packed;
-        for first in (0..cols).step_by(self.panel) {
-            let count = (cols - first).min(self.panel);
+        for first in (0..cols).step_by(width) {
+            let count = (cols - first).min(width);
             let columns = count.next_multiple_of(self.width);
             let (panel, others) = rest.split_at_mut(depth * columns);
             for (k, to) in panel.chunks_exact_mut(columns).enumerate() {
@@ -246,9 +281,10 @@ impl Kernel {
 
     /// As [`Self::pack_rows`], of weights that lie in `cols` rows of `depth` values.
     pub fn pack_rows_as_columns(&self, from: &[f32], stride: usize, (depth, cols): (usize, usize), packed: &mut [f32]) {
+        let width = self.panel(cols);
         let mut rest = packed;
-        for first in (0..cols).step_by(self.panel) {
-            let count = (cols - first).min(self.panel);
+        for first in (0..cols).step_by(width) {
+            let count = (cols - first).min(width);
             let columns = count.next_multiple_of(self.width);
             let (panel, others) = rest.split_at_mut(depth * columns);
             if count < columns {

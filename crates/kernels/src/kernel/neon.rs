@@ -30,6 +30,7 @@ fn finish_with(s: Neon, epilogue: &Epilogue<'_>, out: MatrixMut<'_>) {
 impl Simd for Neon {
     type V = float32x4_t;
     const WIDTH: usize = 4;
+    const ROWS: [usize; 4] = [6, 6, 6, 6];
 
     #[inline(always)]
     fn splat(self, value: f32) -> float32x4_t {
@@ -42,6 +43,7 @@ impl Simd for Neon {
         sub(a, b) = vsubq_f32(a, b);
         mul(a, b) = vmulq_f32(a, b);
         div(a, b) = vdivq_f32(a, b);
+        greatest(a, b) = vmaxq_f32(a, b);
         max(a, b) = vmaxq_f32(a, b);
         min(a, b) = vminq_f32(a, b);
         fma(a, b, c) = vfmaq_f32(c, a, b);

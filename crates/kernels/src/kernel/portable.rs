@@ -26,6 +26,7 @@ fn each(f: impl Fn(usize) -> f32) -> [f32; 4] {
 impl Simd for Portable {
     type V = [f32; 4];
     const WIDTH: usize = 4;
+    const ROWS: [usize; 4] = [4, 4, 0, 0];
 
     #[inline(always)]
     fn splat(self, value: f32) -> [f32; 4] {
@@ -50,6 +51,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn div(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         each(|i| a[i] / b[i])
+    }
+
+    #[inline(always)]
+    fn greatest(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        each(|i| if a[i] >= b[i] || a[i].is_nan() { a[i] } else { b[i] })
     }
 
     #[inline(always)]

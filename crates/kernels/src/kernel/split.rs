@@ -22,7 +22,7 @@ pub(super) const DEPTH: usize = 32;
 /// Rows of a tile, and columns of a tile of sums.
 pub(super) const SIDE: usize = 16;
 /// Rows and columns of the sums that are computed together: two tiles by two.
-pub(super) const BLOCK: usize = 2 * SIDE;
+pub(crate) const BLOCK: usize = 2 * SIDE;
 
 /// Values that are split at once where all weights stay in the second cache, and where they do not.
 const BAND: (usize, usize) = (32 << 10, 160 << 10);

@@ -6,12 +6,12 @@
 #![expect(unsafe_code, reason = "the innermost loops work on addresses that were checked before them")]
 #![expect(clippy::needless_range_loop, reason = "the indices are names of registers, each loop is unrolled")]
 
-use super::epilogue::Epilogue;
+use super::epilogue::{Epilogue, then};
 use super::matrix::MatrixMut;
 use super::simd::Simd;
 use crate::Activation;
 
-/// A row of an image's tiles to transform.
+/// Tiles of an image to transform, side by side.
 #[derive(Clone, Copy)]
 pub(crate) struct Tiles<'a> {
     /// The image: `height` rows of `width` pixels, a pixel `pixel` values after the one before.
@@ -24,29 +24,37 @@ pub(crate) struct Tiles<'a> {
     pub pad: (usize, usize),
     /// The padding's value for each channel; zero where empty.
     pub fill: &'a [f32],
-    /// Which row of tiles, and how many there are in it.
+    /// Which row of tiles, the first of them in it, and how many.
     pub row: usize,
-    pub across: usize,
+    pub first: usize,
+    pub count: usize,
 }
 
-/// Transforms a row of tiles: value `i` of tile `t` goes to `(i * tiles + first + t) * padded` in `out`, its channels one
-/// behind the other; `padded` are the channels in whole vectors, `patch` is room for a tile.
+/// Where the values of tiles lie: value `i` of tile `t` at `i * plane + (first + t) * channels`, the channels in whole vectors.
+#[derive(Clone, Copy)]
+pub(crate) struct Planes {
+    pub plane: usize,
+    pub first: usize,
+}
+
+impl Planes {
+    /// Whether `count` tiles of `N * N` values have their place, of `channels` values in whole vectors, in `len` values.
+    fn fit<const N: usize>(&self, count: usize, channels: usize, len: usize) -> bool {
+        (self.first + count) * channels <= self.plane && N * N * self.plane <= len
+    }
+}
+
+/// Transforms tiles into `out`; `patch` is room for one.
 #[inline(always)]
-pub(super) fn input<S: Simd, const N: usize>(
-    s: S,
-    job: &Tiles<'_>,
-    (tiles, first): (usize, usize),
-    patch: &mut [f32],
-    out: &mut [f32],
-) {
+pub(super) fn input<S: Simd, const N: usize>(s: S, job: &Tiles<'_>, place: Planes, patch: &mut [f32], out: &mut [f32]) {
     let padded = job.channels.next_multiple_of(S::WIDTH);
     let pixels = job.height * job.width;
     assert!(pixels == 0 || (pixels - 1) * job.pixel + job.channels <= job.input.len(), "an image beyond the input");
-    assert!(out.len() >= N * N * tiles * padded && first + job.across <= tiles, "tiles beyond their room");
+    assert!(place.fit::<N>(job.count, padded, out.len()), "tiles beyond their room");
     assert!(patch.len() >= N * N * padded, "no room for a tile");
-    let (y, step) = (job.row * (N - 2), tiles * padded);
-    for tile in 0..job.across {
-        let x = tile * (N - 2);
+    let y = job.row * (N - 2);
+    for tile in 0..job.count {
+        let x = (job.first + tile) * (N - 2);
         let inside =
             y >= job.pad.0 && x >= job.pad.1 && y - job.pad.0 + N <= job.height && x - job.pad.1 + N <= job.width;
         let (from, line, pixel) = if inside {
@@ -62,8 +70,8 @@ pub(super) fn input<S: Simd, const N: usize>(
             // SAFETY: the tile's pixels with `channels` values each are inside of the image or of the patch; the tile's
             // place in `out` is there for all `N * N` values, by the assertions.
             unsafe {
-                let to = out.as_mut_ptr().add((first + tile) * padded + c);
-                transform_input::<S, N>(s, from.add(c), line, pixel, lanes, to, step);
+                let to = out.as_mut_ptr().add((place.first + tile) * padded + c);
+                transform_input::<S, N>(s, from.add(c), line, pixel, lanes, to, place.plane);
             }
             c += lanes;
         }
@@ -189,43 +197,62 @@ pub(crate) fn kernel_transform(g: [f32; 9], n: usize, out: &mut [f32]) {
     }
 }
 
-/// Transforms the products of a row of tiles back into `out`: whole rows of `width` pixels, at most `N - 2` of them.
-///
-/// Value `i` of tile `t` is read at `(i * tiles + first + t) * padded` of `products`; `padded` are the columns of `out` in
-/// whole vectors.
+/// Products to transform back.
+#[derive(Clone, Copy)]
+pub(crate) struct Products<'a> {
+    pub values: &'a [f32],
+    pub place: Planes,
+    /// Pixels of a row of the result.
+    pub width: usize,
+    /// The first of the tiles in its row, and how many there are.
+    pub first: usize,
+    pub count: usize,
+    pub epilogue: Epilogue<'a>,
+}
+
+/// Transforms products back into their pixels of `out`, whole rows of the result, at most `N - 2` of them.
 #[inline(always)]
-pub(super) fn output<S: Simd, const N: usize>(
-    s: S,
-    products: &[f32],
-    (tiles, first): (usize, usize),
-    width: usize,
-    epilogue: &Epilogue<'_>,
-    mut out: MatrixMut<'_>,
-) {
+pub(super) fn output<S: Simd, const N: usize>(s: S, job: &Products<'_>, mut out: MatrixMut<'_>) {
+    let Products { values, place, width, epilogue, .. } = job;
     let (pixels, cols, stride) = (out.rows(), out.cols(), out.stride());
-    let (padded, across) = (cols.next_multiple_of(S::WIDTH), width.div_ceil(N - 2));
-    let rows = pixels.checked_div(width).unwrap_or(0).min(N - 2);
-    assert!(products.len() >= N * N * tiles * padded && first + across <= tiles, "tiles beyond their room");
+    let padded = cols.next_multiple_of(S::WIDTH);
+    let rows = pixels.checked_div(*width).unwrap_or(0).min(N - 2);
+    assert!(place.fit::<N>(job.count, padded, values.len()), "tiles beyond their room");
     assert!(epilogue.fits(pixels, cols, S::WIDTH), "an epilogue for another result");
+    let from_x = job.first * (N - 2);
+    let to_x = (from_x + job.count * (N - 2)).min(*width);
     let (low, high) = epilogue.clamp().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-    let (low, high) = (s.splat(low), s.splat(high));
-    let done = epilogue.clamp().is_some();
-    for tile in 0..across {
-        let x = tile * (N - 2);
-        let valid = (width - x).min(N - 2);
+    let (low, high, zero) = (s.splat(low), s.splat(high), s.splat(0.0));
+    let sloped = epilogue.activation == Activation::PRelu;
+    // What has no branch of its own is left to a second pass.
+    let done = sloped || epilogue.clamp().is_some();
+    let with_slopes = sloped || epilogue.then == Activation::PRelu;
+    for (tile, x) in (from_x..to_x).step_by(N - 2).enumerate() {
+        let valid = (to_x - x).min(N - 2);
         let mut col = 0;
         while col < cols {
             let lanes = S::WIDTH.min(cols - col);
             // SAFETY: the tile's products are there by the assertion, as whole vectors; the pixels that are stored are
-            // inside of `out`; the bias is padded to whole vectors.
+            // inside of `out`; bias and slopes are padded to whole vectors, and the residual has the pixels.
             unsafe {
-                let from = products.as_ptr().add((first + tile) * padded + col);
-                let values = transform_output::<S, N>(s, from, tiles * padded);
+                let from = values.as_ptr().add((place.first + tile) * padded + col);
+                let values = transform_output::<S, N>(s, from, place.plane);
                 let bias = s.load(epilogue.bias.as_ptr().add(col));
+                let slopes = if with_slopes { s.load(epilogue.slopes.as_ptr().add(col)) } else { zero };
                 for (i, values) in values.iter().enumerate().take(rows) {
                     for (j, value) in values.iter().enumerate().take(valid) {
-                        let v = s.min(high, s.max(low, s.add(*value, bias)));
-                        let to = out.start().add((i * width + x + j) * stride + col);
+                        let (pixel, v) = (i * width + x + j, s.add(*value, bias));
+                        let mut v = if sloped {
+                            s.fma(slopes, s.min(zero, v), s.max(zero, v))
+                        } else {
+                            s.min(high, s.max(low, v))
+                        };
+                        if let Some(residual) = epilogue.residual.as_ref().filter(|_| done) {
+                            let from = residual.values.as_ptr().add(pixel * residual.stride + col);
+                            v = s.add(v, if lanes == S::WIDTH { s.load(from) } else { s.load_first(from, lanes) });
+                            v = then(s, epilogue.then, v, slopes);
+                        }
+                        let to = out.start().add(pixel * stride + col);
                         if lanes == S::WIDTH { s.store(to, v) } else { s.store_first(to, v, lanes) }
                     }
                 }
@@ -233,9 +260,12 @@ pub(super) fn output<S: Simd, const N: usize>(
             col += lanes;
         }
     }
-    if !(done && epilogue.ends_with_activation()) {
-        let rest = Epilogue { activation: if done { Activation::None } else { epilogue.activation }, ..*epilogue };
-        s.finish(&rest, out);
+    if !done {
+        for i in 0..rows {
+            let start = i * width + from_x;
+            let line = out.reborrow().split_rows(start).1.split_rows(to_x - from_x).0;
+            s.finish(&epilogue.at(start, 0), line);
+        }
     }
 }
 

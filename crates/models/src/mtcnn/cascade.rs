@@ -23,6 +23,8 @@ pub(super) struct Candidate {
 const CELL: f32 = 12.0;
 /// Step between cells in input pixels.
 const STRIDE: f32 = 2.0;
+/// Pixels of the image under the rows that are resampled: fewer are not shared between threads.
+const LEAST_SHARED: usize = 1 << 16;
 
 /// Scales of the image pyramid: the smallest face fills a cell on the first level, the shorter side still does on the last.
 ///
@@ -152,28 +154,37 @@ pub(super) fn resample(image: &RgbImage, crop: &Crop, size: (usize, usize), rows
     let bytes = image.width() as usize * 3;
     let pixels = image.as_raw();
     let cells = |i: usize, n: usize, m: usize| i * n / m..((i + 1) * n).div_ceil(m);
-    out.par_chunks_exact_mut(ow * 3).zip(rows).for_each_init(
-        || vec![0u32; crop.x.len() * 3],
-        |column_sums, (out, row)| {
-            let ys = cells(row, crop.y.len(), oh);
-            column_sums.fill(0);
-            for y in ys.clone() {
-                let line = &pixels[(crop.y.start + y) * bytes..][crop.x.start * 3..crop.x.end * 3];
+    let columns: Vec<Range<usize>> = (0..ow).map(|x| cells(x, crop.x.len(), ow)).collect();
+    let row_of = |column_sums: &mut Vec<u32>, (out, row): (&mut [f32], usize)| {
+        let ys = cells(row, crop.y.len(), oh);
+        for (i, y) in ys.clone().enumerate() {
+            let line = &pixels[(crop.y.start + y) * bytes..][crop.x.start * 3..crop.x.end * 3];
+            if i == 0 {
+                column_sums.iter_mut().zip(line).for_each(|(sum, v)| *sum = u32::from(*v));
+            } else {
                 column_sums.iter_mut().zip(line).for_each(|(sum, v)| *sum += u32::from(*v));
             }
-            for (x, out) in out.chunks_exact_mut(3).enumerate() {
-                let xs = cells(x, crop.x.len(), ow);
-                let mut sums = [0u64; 3];
-                for cell in column_sums[xs.start * 3..xs.end * 3].chunks_exact(3) {
-                    sums.iter_mut().zip(cell).for_each(|(sum, v)| *sum += u64::from(*v));
-                }
-                for (o, sum) in out.iter_mut().zip(sums) {
-                    let mean = sum as f32 / ys.len() as f32 / xs.len() as f32;
-                    *o = (mean - 127.5) * 0.007_812_5; // 1 / 128
-                }
+        }
+        let sums = column_sums.as_chunks::<3>().0;
+        for (xs, out) in columns.iter().zip(out.as_chunks_mut::<3>().0) {
+            // Below 2^32 up to 2^24 pixels a cell; levels and crops have 144 cells or more.
+            let mut sum = [0u32; 3];
+            for cell in &sums[xs.clone()] {
+                sum = std::array::from_fn(|i| sum[i] + cell[i]);
             }
-        },
-    );
+            let share = 1.0 / (ys.len() * xs.len()) as f32;
+            *out = sum.map(|sum| (sum as f32 * share - 127.5) * 0.007_812_5); // 1 / 128
+        }
+    };
+    let room = || vec![0u32; crop.x.len() * 3];
+    let lines = out.len() / (ow * 3).max(1);
+    // To hand little work over takes longer than the work.
+    if rayon::current_num_threads() == 1 || lines * crop.x.len() < LEAST_SHARED {
+        let mut column_sums = room();
+        out.chunks_exact_mut(ow * 3).zip(rows).for_each(|row| row_of(&mut column_sums, row));
+    } else {
+        out.par_chunks_exact_mut(ow * 3).with_min_len(8).zip(rows).for_each_init(room, row_of);
+    }
 }
 
 #[cfg(test)]
