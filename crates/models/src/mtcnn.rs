@@ -33,7 +33,7 @@ const RNET_SIZE: usize = 24;
 /// Side of O-Net's input.
 const ONET_SIZE: usize = 48;
 /// Crops that pass through R-Net or O-Net at once.
-const CROPS_AT_ONCE: usize = 64;
+const CROPS_AT_ONCE: usize = 16;
 /// Pixels of a pyramid level that pass through P-Net at once: what it makes of them stays in the third cache.
 const BAND_PIXELS: usize = 1 << 17;
 /// Memory kept for the next photo: what the bands of the levels take.
@@ -304,7 +304,9 @@ impl Mtcnn {
         let (h, w) = cascade::level_size(image.width(), image.height(), scale);
         let crop = Crop::all(image);
         let cells = h.div_ceil(2).saturating_sub(5);
-        let cells_at_once = (BAND_PIXELS / w / 2).max(16);
+        // Bands of like height: they take the same memory.
+        let bands = cells.div_ceil((BAND_PIXELS / w / 2).max(16)).max(1);
+        let cells_at_once = cells.div_ceil(bands).max(1);
         let mut found = Vec::new();
         for first in (0..cells).step_by(cells_at_once) {
             // Cell row y sees the level's rows 2y .. 2y + 12.

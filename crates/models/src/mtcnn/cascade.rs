@@ -3,7 +3,7 @@
 //! Boxes are corners as the reference has them: of MATLAB's making, so the first pixel is 1 and, where a `+ 1` stands,
 //! both ends count. The steps of the reference differ in that rule; each function says which it follows.
 
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -155,35 +155,69 @@ pub(super) fn resample(image: &RgbImage, crop: &Crop, size: (usize, usize), rows
     let pixels = image.as_raw();
     let cells = |i: usize, n: usize, m: usize| i * n / m..((i + 1) * n).div_ceil(m);
     let columns: Vec<Range<usize>> = (0..ow).map(|x| cells(x, crop.x.len(), ow)).collect();
-    let row_of = |column_sums: &mut Vec<u32>, (out, row): (&mut [f32], usize)| {
+    let row_of = |column_sums: &mut ColumnSums, (out, row): (&mut [f32], usize)| {
         let ys = cells(row, crop.y.len(), oh);
-        for (i, y) in ys.clone().enumerate() {
-            let line = &pixels[(crop.y.start + y) * bytes..][crop.x.start * 3..crop.x.end * 3];
-            if i == 0 {
-                column_sums.iter_mut().zip(line).for_each(|(sum, v)| *sum = u32::from(*v));
-            } else {
-                column_sums.iter_mut().zip(line).for_each(|(sum, v)| *sum += u32::from(*v));
-            }
-        }
-        let sums = column_sums.as_chunks::<3>().0;
-        for (xs, out) in columns.iter().zip(out.as_chunks_mut::<3>().0) {
-            // Below 2^32 up to 2^24 pixels a cell; levels and crops have 144 cells or more.
-            let mut sum = [0u32; 3];
-            for cell in &sums[xs.clone()] {
-                sum = std::array::from_fn(|i| sum[i] + cell[i]);
-            }
-            let share = 1.0 / (ys.len() * xs.len()) as f32;
-            *out = sum.map(|sum| (sum as f32 * share - 127.5) * 0.007_812_5); // 1 / 128
+        let lines = ys.clone().map(|y| &pixels[(crop.y.start + y) * bytes..][crop.x.start * 3..crop.x.end * 3]);
+        if ys.len() <= MOST_SHORT {
+            means(&mut column_sums.short, lines, ys.len(), &columns, out);
+        } else {
+            means(&mut column_sums.long, lines, ys.len(), &columns, out);
         }
     };
-    let room = || vec![0u32; crop.x.len() * 3];
     let lines = out.len() / (ow * 3).max(1);
     // To hand little work over takes longer than the work.
     if rayon::current_num_threads() == 1 || lines * crop.x.len() < LEAST_SHARED {
-        let mut column_sums = room();
+        let mut column_sums = ColumnSums::default();
         out.chunks_exact_mut(ow * 3).zip(rows).for_each(|row| row_of(&mut column_sums, row));
     } else {
-        out.par_chunks_exact_mut(ow * 3).with_min_len(8).zip(rows).for_each_init(room, row_of);
+        out.par_chunks_exact_mut(ow * 3).with_min_len(8).zip(rows).for_each_init(ColumnSums::default, row_of);
+    }
+}
+
+/// Rows whose sum fits in 16 bits: twice as many are added at a time as in 32.
+const MOST_SHORT: usize = 257;
+
+/// Room for the sums of some rows of pixels.
+#[derive(Default)]
+struct ColumnSums {
+    short: Vec<u16>,
+    long: Vec<u32>,
+}
+
+/// The mean of each cell, `columns` of all `lines`, which are `count`; `(x - 127.5) / 128` of it to `out`.
+fn means<'a, T: Copy + Default + From<u8> + Into<u32> + AddAssign>(
+    sums: &mut Vec<T>,
+    lines: impl Iterator<Item = &'a [u8]>,
+    count: usize,
+    columns: &[Range<usize>],
+    out: &mut [f32],
+) {
+    sums.clear();
+    for line in lines {
+        if sums.is_empty() {
+            sums.extend(line.iter().map(|v| T::from(*v)));
+        } else {
+            sums.iter_mut().zip(line).for_each(|(sum, v)| *sum += T::from(*v));
+        }
+    }
+    // Four values at a time: the last one is of the next pixel, which overwrites it.
+    sums.push(T::default());
+    let mut mean = [0.0; 4];
+    for (x, xs) in columns.iter().enumerate() {
+        // Below 2^31 up to 2^23 pixels a cell; levels and crops have 144 cells or more.
+        let mut sum = [0u32; 4];
+        for cell in xs.clone() {
+            let cell = sums.get(3 * cell..).and_then(|sums| sums.first_chunk::<4>()).copied().unwrap_or_default();
+            sum = std::array::from_fn(|i| sum[i] + cell[i].into());
+        }
+        let share = 1.0 / (count * xs.len()) as f32;
+        mean = sum.map(|sum| (sum as i32 as f32 * share - 127.5) * 0.007_812_5); // 1 / 128
+        if let Some(out) = out.get_mut(3 * x..).and_then(|out| out.first_chunk_mut()) {
+            *out = mean;
+        }
+    }
+    if let Some(out) = out.last_chunk_mut() {
+        *out = [mean[0], mean[1], mean[2]];
     }
 }
 
@@ -236,6 +270,18 @@ mod tests {
         keep_best(&mut scores, 2, |s| *s);
         scores.sort_by(f32::total_cmp);
         assert_eq!(scores, [0.7, 0.9]);
+    }
+
+    #[test]
+    fn sums_of_many_rows_do_not_overflow() {
+        for height in [257, 258, 700] {
+            let image = RgbImage::from_pixel(2, height, Rgb([255, 128, 0]));
+            let mut out = [0.0; 6];
+            resample(&image, &Crop::all(&image), (1, 2), 0..1, &mut out);
+            for (got, want) in out.iter().zip([127.5, 0.5, -127.5, 127.5, 0.5, -127.5]) {
+                assert!((got * 128.0 - want).abs() < 1e-4, "{out:?} of {height} rows");
+            }
+        }
     }
 
     #[test]
