@@ -69,6 +69,7 @@ pub struct PNet {
     conv3: FusedConv,
     /// The probabilities' two channels, then the regression's four.
     conv4: FusedConv,
+    pool: Pool,
 }
 
 impl PNet {
@@ -83,6 +84,7 @@ impl PNet {
             conv2: conv(&vb, 2, 10, 16, 3)?,
             conv3: conv(&vb, 3, 16, 32, 3)?,
             conv4: side_by_side(&head("conv4_1", 2)?, &head("conv4_2", 4)?)?,
+            pool: Pool::with_limit(POOL_BYTES),
         })
     }
 
@@ -107,7 +109,7 @@ impl PNet {
     /// # Errors
     /// `h` or `w` is below 12.
     pub fn forward(&self, xs: &Tensor) -> Result<(Tensor, Tensor)> {
-        self.run(&Features::new(xs, &Pool::default())?)
+        self.run(&Features::new(xs, &self.pool)?)
     }
 
     fn run(&self, xs: &Features) -> Result<(Tensor, Tensor)> {
@@ -256,12 +258,13 @@ impl Mtcnn {
     /// # Errors
     /// A missing key or another shape.
     pub fn load(vb: VarBuilder<'_>) -> Result<Self> {
+        let pnet = PNet::load(vb.pp("pnet"))?;
         Ok(Self {
-            pnet: PNet::load(vb.pp("pnet"))?,
+            pool: pnet.pool.clone(),
+            pnet,
             rnet: RNet::load(vb.pp("rnet"))?,
             onet: ONet::load(vb.pp("onet"))?,
             device: vb.device().clone(),
-            pool: Pool::with_limit(POOL_BYTES),
         })
     }
 

@@ -58,7 +58,8 @@ pub(crate) struct Gemm<'a> {
     pub epilogue: Option<Epilogue<'a>>,
 }
 
-/// Weights of a panel, per column, that stay in the first cache while the rows pass: a longer sum is computed in pieces.
+/// Weights of a panel, per column, that stay in the first or the second cache while the rows pass: a longer sum is computed in
+/// pieces.
 const DEPTH: usize = 384;
 /// Values of a cache line.
 const LINE: usize = 16;
@@ -225,8 +226,8 @@ unsafe fn by_height<S: Simd, const NV: usize>(
 /// `MR` rows of `NV` vectors: the sums stay in registers from the first to the last weight.
 ///
 /// # Safety
-/// The rows from `at.row`, whose window is `at.window`, and the columns from `at.col` are inside of `out`, `at.count` at most `NV` vectors; the input has
-/// the windows of the rows; `weights` are those of the columns; the epilogue fits.
+/// The rows from `at.row`, whose window is `at.window`, and the columns from `at.col` are inside of `out`, `at.count` at most
+/// `NV` vectors; the input has the windows of the rows; `weights` are those of the columns; the epilogue fits.
 #[inline(always)]
 unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
     s: S,
@@ -301,36 +302,9 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
             add!(i);
         }
     }
-    if at.count == NV * S::WIDTH {
-        let stride = out.stride();
-        // SAFETY: row and column are inside of `out`.
-        let to = unsafe { out.start().add(at.row * stride + at.col) };
-        let Some(epilogue) = job.epilogue.as_ref().filter(|_| at.piece.last) else {
-            for m in 0..MR {
-                for n in 0..NV {
-                    // SAFETY: the rows and `NV` vectors of them are inside of `out`.
-                    unsafe { s.store(to.add(m * stride + n * S::WIDTH), sums[m][n]) }
-                }
-            }
-            return;
-        };
-        if let Some((low, high)) = epilogue.clamp() {
-            let (low, high) = (s.splat(low), s.splat(high));
-            for n in 0..NV {
-                // SAFETY: as above; the bias is padded to whole vectors.
-                unsafe {
-                    let bias = s.load(epilogue.bias.as_ptr().add(at.col + n * S::WIDTH));
-                    for m in 0..MR {
-                        let x = s.min(high, s.max(low, s.add(sums[m][n], bias)));
-                        s.store(to.add(m * stride + n * S::WIDTH), x);
-                    }
-                }
-            }
-            if !epilogue.ends_with_activation() {
-                finish::<S, MR>(s, epilogue, Activation::None, at, out);
-            }
-            return;
-        }
+    // SAFETY: the caller's promise.
+    if at.count == NV * S::WIDTH && unsafe { store_whole(s, job.epilogue.as_ref(), sums, at, out) } {
+        return;
     }
     // Apart from the array that is looked at by address below, the sums would be written to it after every step.
     let mut totals = [[s.splat(0.0); NV]; MR];
@@ -341,6 +315,48 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
     }
     // SAFETY: the caller's promise.
     unsafe { store(s, job.epilogue.as_ref(), &totals, at, out) }
+}
+
+/// Stores whole vectors where nothing follows the sums or the first rectifier bounds them; whether it did.
+///
+/// # Safety
+/// As [`tile`], and `at.count` is `NV` vectors.
+#[inline(always)]
+unsafe fn store_whole<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    epilogue: Option<&Epilogue<'_>>,
+    sums: [[S::V; NV]; MR],
+    at: Place,
+    out: &mut MatrixMut<'_>,
+) -> bool {
+    let stride = out.stride();
+    // SAFETY: row and column are inside of `out`.
+    let to = unsafe { out.start().add(at.row * stride + at.col) };
+    let Some(epilogue) = epilogue.filter(|_| at.piece.last) else {
+        for m in 0..MR {
+            for n in 0..NV {
+                // SAFETY: the rows and `NV` vectors of them are inside of `out`.
+                unsafe { s.store(to.add(m * stride + n * S::WIDTH), sums[m][n]) }
+            }
+        }
+        return true;
+    };
+    let Some((low, high)) = epilogue.clamp() else { return false };
+    let (low, high) = (s.splat(low), s.splat(high));
+    for n in 0..NV {
+        // SAFETY: as above; the bias is padded to whole vectors.
+        unsafe {
+            let bias = s.load(epilogue.bias.as_ptr().add(at.col + n * S::WIDTH));
+            for m in 0..MR {
+                let x = s.min(high, s.max(low, s.add(sums[m][n], bias)));
+                s.store(to.add(m * stride + n * S::WIDTH), x);
+            }
+        }
+    }
+    if !epilogue.ends_with_activation() {
+        finish::<S, MR>(s, epilogue, Activation::None, at, out);
+    }
+    true
 }
 
 /// # Safety
