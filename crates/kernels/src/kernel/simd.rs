@@ -120,13 +120,13 @@ pub(super) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
     let t = s.min(s.splat(125.0), s.max(s.splat(-125.0), t));
     let n = s.round(t);
     let r = s.sub(t, n);
-    // The polynomial of degree five whose greatest relative difference from 2^r on -1/2..=1/2 is least (Remez), the first
-    // coefficient rounded to one.
+    // The polynomial of degree five whose greatest relative difference from 2^r on -1/2..=1/2 is least (Remez), the last
+    // two coefficients rounded to the logarithm of 2 and to one.
     let mut p = s.splat(1.327_647_2e-3);
     p = s.fma(p, r, s.splat(9.675_541e-3));
     p = s.fma(p, r, s.splat(5.550_713_3e-2));
     p = s.fma(p, r, s.splat(2.402_212e-1));
-    p = s.fma(p, r, s.splat(6.931_47e-1));
+    p = s.fma(p, r, s.splat(std::f32::consts::LN_2));
     p = s.fma(p, r, s.splat(1.0));
     s.reciprocal(s.add(s.splat(1.0), s.scale(p, n)))
 }
