@@ -25,20 +25,22 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Each of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::None,
+        Self::Relu,
+        Self::Relu6,
+        Self::PRelu,
+        Self::Silu,
+        Self::Gelu,
+        Self::HardSwish,
+        Self::HardSigmoid,
+        Self::Sigmoid,
+    ];
+
     /// The one of this number, its place in the list above: for code that is compiled for each.
     pub(crate) const fn of_number(number: u8) -> Self {
-        const ALL: [Activation; 9] = [
-            Activation::None,
-            Activation::Relu,
-            Activation::Relu6,
-            Activation::PRelu,
-            Activation::Silu,
-            Activation::Gelu,
-            Activation::HardSwish,
-            Activation::HardSigmoid,
-            Activation::Sigmoid,
-        ];
-        ALL[number as usize]
+        Self::ALL[number as usize]
     }
 }
 

@@ -115,17 +115,7 @@ fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
     from[rng.usize(..from.len())]
 }
 
-const FIRST: [Activation; 9] = [
-    Activation::None,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::PRelu,
-    Activation::Silu,
-    Activation::Gelu,
-    Activation::HardSwish,
-    Activation::HardSigmoid,
-    Activation::Sigmoid,
-];
+const FIRST: [Activation; 9] = Activation::ALL;
 
 fn random_case(rng: &mut Rng, spec: ConvSpec, depthwise: bool) -> Case {
     Case {
