@@ -1,5 +1,6 @@
 //! Separable resampling of any box of an image, inside it or not.
 
+use facesocial_kernels::add_weighted_bytes;
 use image::RgbImage;
 
 /// How pixels are read when an image changes its size. All are the same where it grows.
@@ -81,30 +82,35 @@ pub(crate) fn resample(
     // Only these columns are read.
     let first = columns.iter().map(|t| t.start).min().unwrap_or(0) * 3;
     let end = columns.iter().map(|t| t.start + t.weights.len()).max().unwrap_or(0) * 3;
-    let fill = fill.map(f32::from);
-    let mut line = vec![0f32; end - first];
+    let fill = [fill[0], fill[1], fill[2], 0].map(f32::from);
+    // Four values are read and written at a time; the fourth is the next pixel's, or this one more.
+    let mut line = vec![0f32; end - first + 1];
+    let mut values = vec![0f32; w as usize * 3 + 1];
     let mut out = RgbImage::new(w, h);
     for (row, target) in rows.iter().zip(out.chunks_exact_mut(w as usize * 3)) {
         // Rows first: this pass runs along memory.
         line.fill(0.0);
         for (j, &weight) in row.weights.iter().enumerate() {
             let source = &image.as_raw()[(row.start + j) * stride..][first..end];
-            for (sum, &v) in line.iter_mut().zip(source) {
-                *sum += weight * f32::from(v);
-            }
+            add_weighted_bytes(&mut line, weight, source);
         }
-        for (column, pixel) in columns.iter().zip(target.chunks_exact_mut(3)) {
+        for (x, column) in columns.iter().enumerate() {
             // What is outside: all of the columns beyond the edge, and of the others the rows beyond it.
             let inside = (1.0 - column.outside) * (1.0 - row.outside);
             let mut sum = fill.map(|f| f * (1.0 - inside));
-            for (&weight, source) in column.weights.iter().zip(line[column.start * 3 - first..].chunks_exact(3)) {
-                for (s, &v) in sum.iter_mut().zip(source) {
-                    *s += weight * v;
-                }
+            let mut at = column.start * 3 - first;
+            for &weight in &column.weights {
+                let source = line.get(at..).and_then(|line| line.first_chunk::<4>()).copied().unwrap_or_default();
+                sum = std::array::from_fn(|i| sum[i] + weight * source[i]);
+                at += 3;
             }
-            for (p, s) in pixel.iter_mut().zip(sum) {
-                *p = (s + 0.5).clamp(0.0, 255.0) as u8;
+            if let Some(value) = values.get_mut(3 * x..).and_then(|values| values.first_chunk_mut()) {
+                *value = sum;
             }
+        }
+        // By way of a wider integer, several values at a time.
+        for (p, v) in target.iter_mut().zip(&values) {
+            *p = (v + 0.5).clamp(0.0, 255.0) as i32 as u8;
         }
     }
     out

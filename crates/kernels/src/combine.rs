@@ -138,6 +138,27 @@ pub fn image(xs: &Map, index: usize) -> Result<Map> {
     Ok(out)
 }
 
+/// The images of all maps, one map's after the other's: `[.., h, w, c] -> [sum, h, w, c]`.
+///
+/// # Errors
+/// No map, or maps whose images have different shapes.
+pub fn stack(maps: &[Map]) -> Result<Map> {
+    let Some(one) = maps.first() else { return Err(shape_error!("no images to stack")) };
+    let [_, h, w, c] = one.shape();
+    if maps.iter().any(|map| map.shape()[1..] != [h, w, c]) {
+        let shapes: Vec<_> = maps.iter().map(Map::shape).collect();
+        return Err(shape_error!("images of {shapes:?} in one batch"));
+    }
+    let mut out = Map::unwritten(one.pool(), [maps.iter().map(|map| map.shape()[0]).sum(), h, w, c]);
+    let mut rest = out.values_mut();
+    for map in maps.iter().filter(|map| !map.is_dry()) {
+        let (to, others) = rest.split_at_mut(map.values().len());
+        to.copy_from_slice(map.values());
+        rest = others;
+    }
+    Ok(out)
+}
+
 /// The first pixel of each image, `[n, h, w, c] -> [n, 1, 1, c]`.
 ///
 /// # Errors
@@ -286,11 +307,16 @@ mod tests {
     }
 
     #[test]
-    fn the_first_pixel_is_each_images() {
+    fn pixels_and_images_are_taken_and_joined() {
         let xs = map(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], [2, 1, 2, 2]);
         assert_eq!(first_pixel(&xs).unwrap().values(), [1.0, 2.0, 5.0, 6.0]);
         assert!(first_pixel(&map(&[], [1, 0, 2, 1])).is_err());
         assert_eq!(image(&xs, 1).unwrap().values(), [5.0, 6.0, 7.0, 8.0]);
+        let swapped = stack(&[image(&xs, 1).unwrap(), image(&xs, 0).unwrap()]).unwrap();
+        assert_eq!((swapped.shape(), &swapped.values()[2..6]), ([2, 1, 2, 2], &[7.0, 8.0, 1.0, 2.0][..]));
+        assert!(stack(&[]).is_err() && stack(&[swapped, map(&[0.0], [1; 4])]).is_err());
+        let dry = || Map::zeros(&Pool::dry(), [3, 4, 5, 6]);
+        assert_eq!(stack(&[dry(), dry()]).unwrap().shape(), [6, 4, 5, 6]);
         assert!(image(&xs, 2).is_err());
         assert_eq!(image(&Map::zeros(&Pool::dry(), [3, 4, 5, 6]), 2).unwrap().shape(), [1, 4, 5, 6]);
     }

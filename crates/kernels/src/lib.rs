@@ -46,6 +46,7 @@
 mod activation;
 mod aligned;
 mod attention;
+mod bytes;
 mod combine;
 mod conv;
 mod error;
@@ -59,7 +60,8 @@ mod threads;
 
 pub use activation::Activation;
 pub use attention::attention;
-pub use combine::{activate, add, bilinear, channels, concat, enlarge, expectation, first_pixel, image, scale};
+pub use bytes::add_weighted_bytes;
+pub use combine::{activate, add, bilinear, channels, concat, enlarge, expectation, first_pixel, image, scale, stack};
 pub use conv::{Conv2d, ConvSpec, Minimal, Padding, separable};
 pub use error::{KernelError, Result};
 pub use instructions::Instructions;

@@ -35,7 +35,7 @@ const NODES: usize = 7;
 const CHANNELS: usize = 32;
 /// Slope of the leaky rectifiers.
 const LEAK: f64 = 0.2;
-/// Memory kept for the next face: what one takes. Memory from the system costs a tenth of the time.
+/// Memory kept for the next faces: what two threads take, a face each. Memory from the system costs a tenth of the time.
 const POOL_BYTES: usize = 64 << 20;
 /// Images that pass through at once: the first unit works at full resolution, 8 MiB an image and layer.
 const IMAGES_AT_ONCE: usize = 4;
@@ -85,11 +85,15 @@ impl ResidualUnit {
         Ok(Self { pairs: [pair(0)?, pair(2)?] })
     }
 
+    /// One of the pairs, `[n, 32, h, w] -> [n, 32, h, w]`.
+    fn pair(&self, i: usize, xs: &Features) -> candle::Result<Features> {
+        let (first, second) = &self.pairs[i];
+        second.forward_add(&first.forward(xs)?, xs)
+    }
+
     /// `[n, 32, h, w] -> [n, 32, h / 2, w / 2]`
     fn run(&self, xs: &Features) -> candle::Result<Features> {
-        let pair =
-            |(first, second): &(FusedConv, FusedConv), xs: &Features| second.forward_add(&first.forward(xs)?, xs);
-        pair(&self.pairs[1], &pair(&self.pairs[0], xs)?)?.max_pool_ceil(3, 2)
+        self.pair(1, &self.pair(0, xs)?)?.max_pool_ceil(3, 2)
     }
 }
 
@@ -211,26 +215,41 @@ impl FaceAntiSpoofing {
         })
     }
 
-    /// The scores of the leaves, `[n, 8]`, and the routing values, `[n]` each, for `[n, 3, 256, 256]`; `see` gets the stem
-    /// and the features of the inner nodes on the way.
-    fn run(
+    /// Features of the inner nodes for `[n, 3, 256, 256]`; `see` gets the stem and each of them on the way.
+    fn features(
         &self,
         xs: &Features,
         mut see: impl FnMut(&Features) -> candle::Result<()>,
-    ) -> candle::Result<(Tensor, Vec<Tensor>)> {
+    ) -> candle::Result<Vec<Features>> {
         let stem = self.stem.forward(xs)?; // [n, 32, 256, 256]
         see(&stem)?;
         let mut nodes: Vec<Features> = Vec::with_capacity(NODES);
+        let mut stem = Some(stem);
         for (i, unit) in self.nodes.iter().enumerate() {
-            let features = unit.run(if i == 0 { &stem } else { &nodes[(i - 1) / 2] })?;
+            let features = match stem.take() {
+                // The largest maps: none is kept longer than it is needed.
+                Some(stem) => {
+                    let first = unit.pair(0, &stem)?;
+                    drop(stem);
+                    unit.pair(1, &first)?.max_pool_ceil(3, 2)?
+                }
+                None => unit.run(&nodes[(i - 1) / 2])?,
+            };
             see(&features)?;
             nodes.push(features);
         }
-        let routes = self.routing.iter().zip(&nodes).map(|(unit, xs)| unit.run(xs));
-        let routes = routes.collect::<candle::Result<Vec<_>>>()?;
+        Ok(nodes)
+    }
+
+    /// Routing values, `[n]` each, from the features of the inner nodes.
+    fn routes(&self, nodes: &[Features]) -> candle::Result<Vec<Tensor>> {
+        self.routing.iter().zip(nodes).map(|(unit, xs)| unit.run(xs)).collect()
+    }
+
+    /// The leaves' scores, `[n, 8]`, from the features of the inner nodes.
+    fn leaf_scores(&self, nodes: &[Features]) -> candle::Result<Tensor> {
         let scores = self.leaves.iter().enumerate().map(|(i, leaf)| leaf.run(&nodes[(NODES + i - 1) / 2]));
-        let scores = scores.collect::<candle::Result<Vec<_>>>()?;
-        Ok((Tensor::cat(&scores, 1)?, routes))
+        Tensor::cat(&scores.collect::<candle::Result<Vec<_>>>()?, 1)
     }
 
     /// Everything on the way, for `xs` of `[n, 3, 256, 256]`.
@@ -239,10 +258,11 @@ impl FaceAntiSpoofing {
     /// Another shape.
     pub fn stages(&self, xs: &Tensor) -> Result<Stages> {
         let mut seen = Vec::with_capacity(NODES + 1);
-        let (leaf_scores, routes) = self.run(&Features::new(xs, &self.pool)?, |xs| {
+        let nodes = self.features(&Features::new(xs, &self.pool)?, |xs| {
             seen.push(xs.tensor()?);
             Ok(())
         })?;
+        let (leaf_scores, routes) = (self.leaf_scores(&nodes)?, self.routes(&nodes)?);
         let nodes = seen.split_off(1);
         let leaf_mask = leaf_mask(&routes)?;
         Ok(Stages { stem: seen.remove(0), nodes, routes, leaf_scores, leaf_mask })
@@ -257,7 +277,10 @@ impl FaceAntiSpoofing {
     }
 
     fn judge(&self, xs: &Features) -> Result<(Tensor, Tensor)> {
-        let judged = nn::by_image(&self.device, xs, |xs| self.run(xs, |_| Ok(())))?;
+        let judged = nn::by_image(&self.device, xs, |xs| {
+            let nodes = self.features(xs, |_| Ok(()))?;
+            Ok((self.leaf_scores(&nodes)?, self.routes(&nodes)?))
+        })?;
         let (leaf_scores, routes): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
         let masks = routes.iter().map(|routes| leaf_mask(routes)).collect::<Result<Vec<_>>>()?;
         Ok((Tensor::cat(&leaf_scores, 0)?, Tensor::cat(&masks, 0)?))
@@ -272,7 +295,11 @@ impl FaceAntiSpoofing {
     /// # Errors
     /// [`ModelError::InputSize`], or [`ModelError::NotFinite`] if the network's output is not finite.
     pub fn score(&self, images: &[RgbImage]) -> Result<Vec<f32>> {
-        self.scores(images, |scores, _| scores.mean(1))
+        self.scores(images, |xs| {
+            // No leaf is chosen, so that nothing is routed.
+            let all = nn::by_image(&self.device, xs, |xs| self.leaf_scores(&self.features(xs, |_| Ok(()))?))?;
+            Ok(Tensor::cat(&all, 0)?.abs()?.mean(1)?)
+        })
     }
 
     /// The magnitude of the score of the leaf reached, for each face crop of 256 x 256, as the Android demo computes it;
@@ -281,20 +308,18 @@ impl FaceAntiSpoofing {
     /// # Errors
     /// As [`Self::score`].
     pub fn reached_leaf_score(&self, images: &[RgbImage]) -> Result<Vec<f32>> {
-        self.scores(images, |scores, mask| (scores * mask)?.sum(1))
+        self.scores(images, |xs| {
+            let (leaf_scores, mask) = self.judge(xs)?;
+            Ok((leaf_scores.abs()? * mask)?.sum(1)?)
+        })
     }
 
-    /// `combine` takes magnitudes and mask, `[n, 8]` each, to `[n]`.
-    fn scores(
-        &self,
-        images: &[RgbImage],
-        combine: impl Fn(&Tensor, &Tensor) -> candle::Result<Tensor>,
-    ) -> Result<Vec<f32>> {
+    /// `score` takes `[n, 3, 256, 256]` to `[n]`.
+    fn scores(&self, images: &[RgbImage], score: impl Fn(&Features) -> Result<Tensor>) -> Result<Vec<f32>> {
         let mut scores = Vec::with_capacity(images.len());
         for images in images.chunks(IMAGES_AT_ONCE) {
             let xs = NORMALIZE.features(images, INPUT_SIZE, self.dtype, &self.device, &self.pool)?;
-            let (leaf_scores, mask) = self.judge(&xs)?;
-            scores.extend(combine(&leaf_scores.abs()?, &mask)?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+            scores.extend(score(&xs)?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
         }
         if scores.iter().all(|v| v.is_finite()) { Ok(scores) } else { Err(ModelError::NotFinite("FaceAntiSpoofing")) }
     }

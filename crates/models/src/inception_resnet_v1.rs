@@ -242,12 +242,19 @@ impl InceptionResNetV1 {
         })
     }
 
-    /// From `[n, 3, 160, 160]` to `[n, 1792, 3, 3]`; `see` gets what [`Self::stages`] gives, on the way.
-    fn run(&self, xs: &Features, mut see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
+    /// From `[n, 3, 160, 160]` to `[n, 256, 17, 17]`; `see` gets the maps before the pooling on the way.
+    fn stem(&self, xs: &Features, see: impl FnOnce(&Features) -> candle::Result<()>) -> candle::Result<Features> {
         let conv2d_2b = chain(&self.before_pool, xs)?; // [n, 64, 77, 77]
         see(&conv2d_2b)?;
-        let mut xs = chain(&self.after_pool, &conv2d_2b.max_pool(3, 2)?)?; // [n, 256, 17, 17]
-        drop(conv2d_2b);
+        chain(&self.after_pool, &conv2d_2b.max_pool(3, 2)?)
+    }
+
+    /// From the stem's `[n, 256, 17, 17]` to `[n, 1792, 3, 3]`; `see` gets what [`Self::stages`] gives, on the way.
+    fn blocks(
+        &self,
+        mut xs: Features,
+        mut see: impl FnMut(&Features) -> candle::Result<()>,
+    ) -> candle::Result<Features> {
         see(&xs)?;
         for block in &self.repeat_1 {
             xs = block.forward(&xs)?;
@@ -277,10 +284,12 @@ impl InceptionResNetV1 {
     /// Another input shape.
     pub fn stages(&self, xs: &Tensor) -> Result<Vec<Tensor>> {
         let mut activations = Vec::with_capacity(STAGES.len());
-        self.run(&Features::new(xs, &self.pool)?, |xs| {
+        let mut see = |xs: &Features| {
             activations.push(xs.tensor()?);
             Ok(())
-        })?;
+        };
+        let stem = self.stem(&Features::new(xs, &self.pool)?, &mut see)?;
+        self.blocks(stem, see)?;
         Ok(activations)
     }
 
@@ -293,7 +302,10 @@ impl InceptionResNetV1 {
     }
 
     fn embedding(&self, xs: &Features) -> Result<Tensor> {
-        let ys = nn::run(&self.device, || self.last_linear.forward(&self.run(xs, |_| Ok(()))?.mean()?))?;
+        let ys = nn::run(&self.device, || {
+            let stem = nn::first_by_image(&self.device, xs, |xs| self.stem(xs, |_| Ok(())))?; // [n, 256, 17, 17]
+            self.last_linear.forward(&self.blocks(stem, |_| Ok(()))?.mean()?)
+        })?;
         let ys = ys.tensor()?.flatten_from(1)?; // [n, 512]
         let norm = ys.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?; // [n, 1]; the floor is the reference's
         Ok(ys.broadcast_div(&norm)?)

@@ -137,6 +137,21 @@ impl Shortcut {
     }
 }
 
+/// Layers one after the other; `see` gets the maps after each.
+fn through<'a>(
+    layers: impl Iterator<Item = &'a Vec<IBasicBlock>>,
+    mut xs: Features,
+    mut see: impl FnMut(&Features) -> candle::Result<()>,
+) -> candle::Result<Features> {
+    for layer in layers {
+        for block in layer {
+            xs = block.forward(&xs)?;
+        }
+        see(&xs)?;
+    }
+    Ok(xs)
+}
+
 /// The network without its names: ArcFace's and AdaFace's checkpoints differ in these.
 #[derive(Debug, Clone)]
 pub(crate) struct Backbone {
@@ -151,26 +166,27 @@ pub(crate) struct Backbone {
 }
 
 impl Backbone {
-    /// From `[n, 3, 112, 112]` to `[n, 512, 7, 7]`; `see` gets the stem and the layers on the way.
-    fn run(&self, xs: &Features, mut see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
-        let mut xs = self.conv1.forward(xs)?;
-        see(&xs)?;
-        for layer in &self.layers {
-            for block in layer {
-                xs = block.forward(&xs)?;
-            }
-            see(&xs)?;
-        }
-        Ok(xs)
+    /// From `[n, 3, 112, 112]` to `[n, 64, 56, 56]`, the stem and the first layer; `see` gets both on the way.
+    fn first(&self, xs: &Features, mut see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
+        let stem = self.conv1.forward(xs)?;
+        see(&stem)?;
+        through(self.layers.iter().take(1), stem, see)
+    }
+
+    /// From there to `[n, 512, 7, 7]`; `see` gets the layers on the way.
+    fn others(&self, xs: Features, see: impl FnMut(&Features) -> candle::Result<()>) -> candle::Result<Features> {
+        through(self.layers.iter().skip(1), xs, see)
     }
 
     /// Stem `[n, 64, 112, 112]`, then the four layers `[n, 64, 56, 56]` to `[n, 512, 7, 7]`.
     pub(crate) fn stages(&self, xs: &Tensor) -> Result<Vec<Tensor>> {
         let mut activations = Vec::with_capacity(self.layers.len() + 1);
-        self.run(&Features::new(xs, &self.pool)?, |xs| {
+        let mut see = |xs: &Features| {
             activations.push(xs.tensor()?);
             Ok(())
-        })?;
+        };
+        let first = self.first(&Features::new(xs, &self.pool)?, &mut see)?;
+        self.others(first, see)?;
         Ok(activations)
     }
 
@@ -180,7 +196,10 @@ impl Backbone {
     }
 
     fn embedding(&self, xs: &Features) -> Result<Tensor> {
-        let ys = nn::run(&self.device, || self.fc.forward(&self.run(xs, |_| Ok(()))?))?; // [n, 512, 1, 1]
+        let ys = nn::run(&self.device, || {
+            let first = nn::first_by_image(&self.device, xs, |xs| self.first(xs, |_| Ok(())))?; // [n, 64, 56, 56]
+            self.fc.forward(&self.others(first, |_| Ok(()))?) // [n, 512, 1, 1]
+        })?;
         Ok(ys.tensor()?.flatten_from(1)?)
     }
 

@@ -23,6 +23,8 @@ use crate::{
 
 /// Preprocessing of Google's ViT and of the networks fine-tuned from it; not the means of ImageNet.
 pub const NORMALIZE: Normalize = Normalize { order: ChannelOrder::Rgb, mean: [127.5; 3], std: [127.5; 3] };
+/// Memory kept for the next batch: what one of 8 takes.
+const POOL_BYTES: usize = 64 << 20;
 
 /// Size of the network.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -193,7 +195,7 @@ impl ViT {
             image_size: config.image_size,
             dtype: vb.dtype(),
             device: vb.device().clone(),
-            pool: Pool::default(),
+            pool: Pool::with_limit(POOL_BYTES),
         })
     }
 

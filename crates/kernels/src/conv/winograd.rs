@@ -13,7 +13,7 @@ const LEAST_CHANNELS: usize = 16;
 /// to be read from it.
 const MOST_FOR_6: usize = 128 * 128;
 /// Values of the transformed input and of its products that are worked on at once: at least, at most.
-const AT_ONCE: (usize, usize) = (96 << 10, 768 << 10);
+const AT_ONCE: (usize, usize) = (144 << 10, 768 << 10);
 
 /// Tiles that are worked on at once at least: fewer leave registers of the products empty.
 const LEAST_TILES: usize = 14;

@@ -9,6 +9,7 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bytes;
 mod depthwise;
 mod epilogue;
 mod gemm;
@@ -59,6 +60,8 @@ pub(crate) struct Kernel {
     pub max_pool: fn(&Pooling<'_>, &mut [f32]),
     /// As [`Self::max_pool`], of the mean.
     pub avg_pool: fn(&Pooling<'_>, &mut [f32]),
+    /// [`bytes::add_weighted`]
+    pub add_weighted_bytes: fn(&mut [f32], f32, &[u8]),
     /// Of each row, in place.
     pub softmax: fn(MatrixMut<'_>),
     pub layer_norm: fn(&Norm<'_>, MatrixMut<'_>),
@@ -92,6 +95,7 @@ macro_rules! compile {
                 finish,
                 max_pool: pool::<false>,
                 avg_pool: pool::<true>,
+                add_weighted_bytes,
                 softmax,
                 layer_norm,
                 split: None,
@@ -163,6 +167,18 @@ macro_rules! compile {
                 // SAFETY: as in `gemm`.
                 #[allow(unused_unsafe, reason = "as in `gemm`")]
                 unsafe { pool_with::<MEAN>(s, job, out) }
+            }
+
+            $(#[$features])?
+            fn add_weighted_bytes_with(sums: &mut [f32], weight: f32, bytes: &[u8]) {
+                bytes::add_weighted(sums, weight, bytes);
+            }
+
+            fn add_weighted_bytes(sums: &mut [f32], weight: f32, bytes: &[u8]) {
+                proof();
+                // SAFETY: there is proof that the processor has the instructions.
+                #[allow(unused_unsafe, reason = "as in `gemm`")]
+                unsafe { add_weighted_bytes_with(sums, weight, bytes) }
             }
 
             $(#[$features])?

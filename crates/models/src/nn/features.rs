@@ -154,6 +154,28 @@ impl Features {
         }
     }
 
+    /// The images of all, one's after the other's.
+    ///
+    /// # Errors
+    /// None, images of different shapes, or features in different places.
+    pub fn stack(mut all: Vec<Self>) -> Result<Self> {
+        if all.len() == 1 {
+            return Ok(all.remove(0));
+        }
+        let (mut maps, mut tensors) = (Vec::new(), Vec::new());
+        for xs in all {
+            match xs {
+                Self::Map(map) => maps.push(map),
+                Self::Tensor(xs) => tensors.push(xs),
+            }
+        }
+        match (maps.is_empty(), tensors.is_empty()) {
+            (_, true) => Ok(Self::Map(kernels::stack(&maps).map_err(Error::wrap)?)),
+            (true, false) => Ok(Self::Tensor(Tensor::cat(&tensors, 0)?)),
+            (false, false) => candle::bail!("features in different places in one batch"),
+        }
+    }
+
     const fn map(&self) -> Option<&Map> {
         match self {
             Self::Map(map) => Some(map),
@@ -316,6 +338,10 @@ mod tests {
         assert_close(&a.channels(1..4).unwrap(), &wide_a.channels(1..4).unwrap());
         assert_close(&Features::concat(&[&a, &a]).unwrap(), &Features::concat(&[&wide_a, &wide_a]).unwrap());
         assert!(Features::concat(&[&a, &wide_a]).is_err());
+        let twice = |xs: &Features| Features::stack(vec![xs.enlarge(1).unwrap(), xs.enlarge(1).unwrap()]);
+        assert_close(&twice(&a).unwrap(), &twice(&wide_a).unwrap());
+        assert_eq!(twice(&a).unwrap().dims().unwrap(), [4, 5, 6, 7]);
+        assert!(Features::stack(vec![a.enlarge(1).unwrap(), wide_a.enlarge(1).unwrap()]).is_err());
         let [query, wide_query] = both(&random((2, 2, 6, 7)));
         assert_close(
             &query.attend(&a.channels(0..4).unwrap(), 2).unwrap(),

@@ -267,6 +267,19 @@ pub fn by_image<R: Send>(
     })
 }
 
+/// The first layers of a network as in [`by_image`], the maps of all images in one batch for the others: where the first have
+/// large maps and the others many weights.
+///
+/// # Errors
+/// Those of `f`, or maps of different shapes.
+pub fn first_by_image(
+    device: &Device,
+    xs: &Features,
+    f: impl Fn(&Features) -> Result<Features> + Send + Sync,
+) -> Result<Features> {
+    Features::stack(by_image(device, xs, f)?)
+}
+
 #[cfg(test)]
 mod tests {
     use facesocial_kernels::Pool;

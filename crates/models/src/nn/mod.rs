@@ -15,7 +15,7 @@ pub use batch_norm::{BatchNorm, batch_norm, batch_norm_plain, conv2d_bn};
 pub use chain::ConvChain;
 pub use conv::{Conv2d, ConvConfig, Padding, conv2d};
 pub use features::Features;
-pub use fused::{FusedConv, Rectifier, by_image, run, separable};
+pub use fused::{FusedConv, Rectifier, by_image, first_by_image, run, separable};
 pub use input::{ChannelOrder, Normalize};
 pub use linear::MapLinear;
 pub use pool::max_pool2d_ceil;
