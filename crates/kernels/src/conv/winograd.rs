@@ -132,7 +132,6 @@ impl Winograd {
                     input: job.image(unit / down),
                     height: h,
                     width: w,
-                    pixel: c_in,
                     channels: c_in,
                     pad: (pad[0], pad[2]),
                     fill: job.fill,

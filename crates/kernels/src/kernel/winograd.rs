@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "the innermost loops work on addresses that were checked before them")]
 #![expect(clippy::needless_range_loop, reason = "the indices are names of registers, each loop is unrolled")]
 
-use super::epilogue::{Epilogue, then};
+use super::epilogue::{Epilogue, Residual};
 use super::matrix::MatrixMut;
 use super::simd::Simd;
 use crate::Activation;
@@ -14,11 +14,10 @@ use crate::Activation;
 /// Tiles of an image to transform, side by side.
 #[derive(Clone, Copy)]
 pub(crate) struct Tiles<'a> {
-    /// The image: `height` rows of `width` pixels, a pixel `pixel` values after the one before.
+    /// The image: `height` rows of `width` pixels.
     pub input: &'a [f32],
     pub height: usize,
     pub width: usize,
-    pub pixel: usize,
     pub channels: usize,
     /// Rows above the image, columns before it.
     pub pad: (usize, usize),
@@ -48,8 +47,7 @@ impl Planes {
 #[inline(always)]
 pub(super) fn input<S: Simd, const N: usize>(s: S, job: &Tiles<'_>, place: Planes, patch: &mut [f32], out: &mut [f32]) {
     let padded = job.channels.next_multiple_of(S::WIDTH);
-    let pixels = job.height * job.width;
-    assert!(pixels == 0 || (pixels - 1) * job.pixel + job.channels <= job.input.len(), "an image beyond the input");
+    assert!(job.height * job.width * job.channels <= job.input.len(), "an image beyond the input");
     assert!(place.fit::<N>(job.count, padded, out.len()), "tiles beyond their room");
     assert!(patch.len() >= N * N * padded, "no room for a tile");
     let y = job.row * (N - 2);
@@ -58,77 +56,99 @@ pub(super) fn input<S: Simd, const N: usize>(s: S, job: &Tiles<'_>, place: Plane
         let inside =
             y >= job.pad.0 && x >= job.pad.1 && y - job.pad.0 + N <= job.height && x - job.pad.1 + N <= job.width;
         let (from, line, pixel) = if inside {
-            let start = ((y - job.pad.0) * job.width + x - job.pad.1) * job.pixel;
-            (job.input[start..].as_ptr(), job.width * job.pixel, job.pixel)
+            let start = ((y - job.pad.0) * job.width + x - job.pad.1) * job.channels;
+            (job.input[start..].as_ptr(), job.width * job.channels, job.channels)
         } else {
-            gather::<N>(job, (y, x), padded, patch);
-            (patch.as_ptr(), N * padded, padded)
+            gather::<N>(job, (y, x), patch);
+            (patch.as_ptr(), N * job.channels, job.channels)
         };
-        let mut c = 0;
-        while c < job.channels {
+        for c in (0..job.channels).step_by(S::WIDTH) {
             let lanes = S::WIDTH.min(job.channels - c);
             // SAFETY: the tile's pixels with `channels` values each are inside of the image or of the patch; the tile's
             // place in `out` is there for all `N * N` values, by the assertions.
             unsafe {
                 let to = out.as_mut_ptr().add((place.first + tile) * padded + c);
-                transform_input::<S, N>(s, from.add(c), line, pixel, lanes, to, place.plane);
+                if lanes == S::WIDTH {
+                    transform_input::<S, N, true>(s, from.add(c), (line, pixel), lanes, to, place.plane);
+                } else {
+                    transform_input::<S, N, false>(s, from.add(c), (line, pixel), lanes, to, place.plane);
+                }
             }
-            c += lanes;
         }
     }
 }
 
 /// Copies a tile that reaches over the edge, with the padding around it.
-fn gather<const N: usize>(job: &Tiles<'_>, (y, x): (usize, usize), padded: usize, patch: &mut [f32]) {
-    for i in 0..N {
-        for j in 0..N {
-            let to = &mut patch[(i * N + j) * padded..][..job.channels];
-            let row = (y + i).checked_sub(job.pad.0).filter(|row| *row < job.height);
-            let col = (x + j).checked_sub(job.pad.1).filter(|col| *col < job.width);
-            match (row, col) {
-                (Some(row), Some(col)) => {
-                    to.copy_from_slice(&job.input[(row * job.width + col) * job.pixel..][..job.channels]);
-                }
-                _ if job.fill.is_empty() => to.fill(0.0),
-                _ => to.copy_from_slice(&job.fill[..job.channels]),
+fn gather<const N: usize>(job: &Tiles<'_>, (y, x): (usize, usize), patch: &mut [f32]) {
+    let c = job.channels;
+    // The tile's columns that are inside, and the first of them in the image.
+    let before = job.pad.1.saturating_sub(x).min(N);
+    let inside = (job.pad.1 + job.width).saturating_sub(x).clamp(before, N);
+    let first = (x + before).saturating_sub(job.pad.1);
+    let pad = |to: &mut [f32]| {
+        if job.fill.is_empty() {
+            to.fill(0.0);
+        } else {
+            to.chunks_exact_mut(c).for_each(|to| to.copy_from_slice(&job.fill[..c]));
+        }
+    };
+    for (i, to) in patch.chunks_exact_mut(N * c).take(N).enumerate() {
+        match (y + i).checked_sub(job.pad.0).filter(|row| *row < job.height) {
+            Some(row) => {
+                let from = &job.input[(row * job.width + first) * c..][..(inside - before) * c];
+                to[before * c..inside * c].copy_from_slice(from);
+                pad(&mut to[..before * c]);
+                pad(&mut to[inside * c..]);
             }
+            None => pad(to),
         }
     }
 }
 
+/// `WHOLE` tells that `lanes` are a vector.
+///
 /// # Safety
 /// `lanes` values are readable at each of the `N` x `N` pixels, and a vector is writable at each `step` from `to`.
 #[inline(always)]
-unsafe fn transform_input<S: Simd, const N: usize>(
+unsafe fn transform_input<S: Simd, const N: usize, const WHOLE: bool>(
     s: S,
     from: *const f32,
-    line: usize,
-    pixel: usize,
+    (line, pixel): (usize, usize),
     lanes: usize,
     to: *mut f32,
     step: usize,
 ) {
-    let mut columns = [[s.splat(0.0); N]; N];
-    for j in 0..N {
-        let mut d = [s.splat(0.0); N];
-        for (i, d) in d.iter_mut().enumerate() {
-            // SAFETY: the caller's promise.
-            *d = unsafe {
-                let from = from.add(i * line + j * pixel);
-                if lanes == S::WIDTH { s.load(from) } else { s.load_first(from, lanes) }
-            };
-        }
-        let t = data_transform(s, d);
-        for i in 0..N {
-            columns[i][j] = t[i];
-        }
+    // Some of the rows at a time: all values together would not fit into the registers, and to read one again is cheaper.
+    macro_rules! rows {
+        ($($row:literal)*) => {{
+            let mut columns = [[s.splat(0.0); N]; N];
+            for j in 0..N {
+                let mut d = [s.splat(0.0); N];
+                for (i, d) in d.iter_mut().enumerate() {
+                    // SAFETY: the caller's promise.
+                    *d = unsafe {
+                        let from = from.add(i * line + j * pixel);
+                        if WHOLE { s.load(from) } else { s.load_first(from, lanes) }
+                    };
+                }
+                let t = data_transform(s, d);
+                $(columns[$row][j] = t[$row];)*
+            }
+            $({
+                let t = data_transform(s, columns[$row]);
+                for (j, value) in t.iter().enumerate() {
+                    // SAFETY: the caller's promise.
+                    unsafe { s.store(to.add(($row * N + j) * step), *value) }
+                }
+            })*
+        }};
     }
-    for (i, row) in columns.iter().enumerate() {
-        let t = data_transform(s, *row);
-        for (j, value) in t.iter().enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe { s.store(to.add((i * N + j) * step), *value) }
-        }
+    if N == 4 {
+        rows!(0 1 2 3);
+    } else {
+        rows!(1 2);
+        rows!(3 4);
+        rows!(0 5);
     }
 }
 
@@ -214,57 +234,119 @@ pub(crate) struct Products<'a> {
 #[inline(always)]
 pub(super) fn output<S: Simd, const N: usize>(s: S, job: &Products<'_>, mut out: MatrixMut<'_>) {
     let Products { values, place, width, epilogue, .. } = job;
-    let (pixels, cols, stride) = (out.rows(), out.cols(), out.stride());
+    let (pixels, cols) = (out.rows(), out.cols());
     let padded = cols.next_multiple_of(S::WIDTH);
     let rows = pixels.checked_div(*width).unwrap_or(0).min(N - 2);
     assert!(place.fit::<N>(job.count, padded, values.len()), "tiles beyond their room");
     assert!(epilogue.fits(pixels, cols, S::WIDTH), "an epilogue for another result");
     let from_x = job.first * (N - 2);
     let to_x = (from_x + job.count * (N - 2)).min(*width);
-    let (low, high) = epilogue.clamp().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-    let (low, high, zero) = (s.splat(low), s.splat(high), s.splat(0.0));
     let sloped = epilogue.activation == Activation::PRelu;
     // What has no branch of its own is left to a second pass.
     let done = sloped || epilogue.clamp().is_some();
-    let with_slopes = sloped || epilogue.then == Activation::PRelu;
-    for (tile, x) in (from_x..to_x).step_by(N - 2).enumerate() {
-        let valid = (to_x - x).min(N - 2);
-        let mut col = 0;
-        while col < cols {
-            let lanes = S::WIDTH.min(cols - col);
-            // SAFETY: the tile's products are there by the assertion, as whole vectors; the pixels that are stored are
-            // inside of `out`; bias and slopes are padded to whole vectors, and the residual has the pixels.
-            unsafe {
-                let from = values.as_ptr().add((place.first + tile) * padded + col);
-                let values = transform_output::<S, N>(s, from, place.plane);
-                let bias = s.load(epilogue.bias.as_ptr().add(col));
-                let slopes = if with_slopes { s.load(epilogue.slopes.as_ptr().add(col)) } else { zero };
-                for (i, values) in values.iter().enumerate().take(rows) {
-                    for (j, value) in values.iter().enumerate().take(valid) {
-                        let (pixel, v) = (i * width + x + j, s.add(*value, bias));
-                        let mut v = if sloped {
-                            s.fma(slopes, s.min(zero, v), s.max(zero, v))
+    let residual = epilogue.residual.filter(|_| done);
+    // What is asked once for all tiles need not be asked for each pixel.
+    macro_rules! tiles_with {
+        ($sloped:literal, $then:expr) => {
+            for (tile, x) in (from_x..to_x).step_by(N - 2).enumerate() {
+                let valid = (to_x - x).min(N - 2);
+                for col in (0..cols).step_by(S::WIDTH) {
+                    let lanes = S::WIDTH.min(cols - col);
+                    let pixels = Pixels { x, col, lanes, rows, valid, width: *width };
+                    // SAFETY: the tile's products are there by the assertion, as whole vectors; its pixels are inside of
+                    // `out`, and the epilogue fits.
+                    unsafe {
+                        let from = values.as_ptr().add((place.first + tile) * padded + col);
+                        let sums = transform_output::<S, N>(s, from, place.plane);
+                        if lanes == S::WIDTH && rows == N - 2 && valid == N - 2 {
+                            store_pixels::<S, N, true, $sloped, { $then }>(s, sums, pixels, epilogue, residual, &mut out);
                         } else {
-                            s.min(high, s.max(low, v))
-                        };
-                        if let Some(residual) = epilogue.residual.as_ref().filter(|_| done) {
-                            let from = residual.values.as_ptr().add(pixel * residual.stride + col);
-                            v = s.add(v, if lanes == S::WIDTH { s.load(from) } else { s.load_first(from, lanes) });
-                            v = then(s, epilogue.then, v, slopes);
+                            store_pixels::<S, N, false, $sloped, { $then }>(s, sums, pixels, epilogue, residual, &mut out);
                         }
-                        let to = out.start().add(pixel * stride + col);
-                        if lanes == S::WIDTH { s.store(to, v) } else { s.store_first(to, v, lanes) }
                     }
                 }
             }
-            col += lanes;
-        }
+        };
+    }
+    match (sloped, residual.map(|_| epilogue.then)) {
+        (false, None) => tiles_with!(false, NO_RESIDUAL),
+        (true, None) => tiles_with!(true, NO_RESIDUAL),
+        (false, Some(Activation::Relu)) => tiles_with!(false, Activation::Relu as u8),
+        (true, Some(Activation::Relu)) => tiles_with!(true, Activation::Relu as u8),
+        (false, Some(Activation::PRelu)) => tiles_with!(false, Activation::PRelu as u8),
+        (true, Some(Activation::PRelu)) => tiles_with!(true, Activation::PRelu as u8),
+        (false, Some(_)) => tiles_with!(false, Activation::None as u8),
+        (true, Some(_)) => tiles_with!(true, Activation::None as u8),
     }
     if !done {
         for i in 0..rows {
             let start = i * width + from_x;
             let line = out.reborrow().split_rows(start).1.split_rows(to_x - from_x).0;
             s.finish(&epilogue.at(start, 0), line);
+        }
+    }
+}
+
+/// Stands for the rectifier after the residual where there is none.
+const NO_RESIDUAL: u8 = u8::MAX;
+
+/// Which pixels of the result a tile's are: `valid` of a row from `x` on, of `rows` rows, and `lanes` of their columns from `col`
+/// on.
+#[derive(Clone, Copy)]
+struct Pixels {
+    x: usize,
+    col: usize,
+    lanes: usize,
+    rows: usize,
+    valid: usize,
+    width: usize,
+}
+
+/// Stores a tile's sums after the epilogue, whose first rectifier is PReLU if `SLOPED` and bounds otherwise, and whose second has
+/// the number `THEN`. `WHOLE` tells that there are `N - 2` rows of `N - 2` pixels and whole vectors.
+///
+/// # Safety
+/// The pixels are inside of `out`, and the epilogue has values for them, with `THEN` the residual too.
+#[inline(always)]
+unsafe fn store_pixels<S: Simd, const N: usize, const WHOLE: bool, const SLOPED: bool, const THEN: u8>(
+    s: S,
+    sums: [[S::V; N]; N],
+    pixels: Pixels,
+    epilogue: &Epilogue<'_>,
+    residual: Option<Residual<'_>>,
+    out: &mut MatrixMut<'_>,
+) {
+    let Pixels { x, col, lanes, rows, valid, width } = pixels;
+    let then_sloped = THEN == Activation::PRelu as u8;
+    let (low, high) = epilogue.clamp().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+    let (low, high, zero, stride) = (s.splat(low), s.splat(high), s.splat(0.0), out.stride());
+    // SAFETY: the caller's promise; bias and slopes are padded to whole vectors.
+    unsafe {
+        let bias = s.load(epilogue.bias.as_ptr().add(col));
+        let slopes = if SLOPED || then_sloped { s.load(epilogue.slopes.as_ptr().add(col)) } else { zero };
+        for i in 0..N - 2 {
+            for j in 0..N - 2 {
+                if !WHOLE && (i >= rows || j >= valid) {
+                    continue;
+                }
+                let pixel = i * width + x + j;
+                let v = s.add(sums[i][j], bias);
+                let mut v =
+                    if SLOPED { s.fma(slopes, s.min(zero, v), s.max(zero, v)) } else { s.min(high, s.max(low, v)) };
+                if let Some(residual) = residual.filter(|_| THEN != NO_RESIDUAL) {
+                    let from = residual.values.as_ptr().add(pixel * residual.stride + col);
+                    v = s.add(v, if WHOLE || lanes == S::WIDTH { s.load(from) } else { s.load_first(from, lanes) });
+                    v = if then_sloped {
+                        s.fma(slopes, s.min(zero, v), s.max(zero, v))
+                    } else if THEN == Activation::Relu as u8 {
+                        s.max(zero, v)
+                    } else {
+                        v
+                    };
+                }
+                let to = out.start().add(pixel * stride + col);
+                if WHOLE || lanes == S::WIDTH { s.store(to, v) } else { s.store_first(to, v, lanes) }
+            }
         }
     }
 }
