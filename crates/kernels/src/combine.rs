@@ -3,7 +3,7 @@
 use crate::activation::Activation;
 use crate::error::{Result, shape_error};
 use crate::instructions::Instructions;
-use crate::kernel::{Epilogue, MatrixMut};
+use crate::kernel::{Epilogue, MatrixMut, Sum};
 use crate::map::Map;
 use crate::threads::lines;
 
@@ -18,32 +18,36 @@ fn copy(to: &mut [f32], from: &[f32]) {
 /// `xs + ys`, then ReLU if `relu`; what one of them lacks in rows, columns or channels is zero.
 ///
 /// # Errors
-/// Batches of different sizes.
+/// Batches of different sizes, pixels without channels, or kernels that this processor cannot run.
 pub fn add(xs: &Map, ys: &Map, relu: bool) -> Result<Map> {
     let ([n, h, w, c], [m, yh, yw, yc]) = (xs.shape(), ys.shape());
     if n != m {
         return Err(shape_error!("a sum of {n} and {m} images"));
     }
+    if c * yc == 0 {
+        return Err(shape_error!("a sum of pixels without channels"));
+    }
     let [oh, ow, oc] = [h.max(yh), w.max(yw), c.max(yc)];
+    let kernel = Instructions::chosen()?.kernel()?;
     let mut out = Map::unwritten(xs.pool(), [n, oh, ow, oc]);
-    let (first, second) = (xs.values(), ys.values());
     lines(&mut out, 2, |line, to| {
         let (i, y) = (line / oh, line % oh);
-        let pixel = |values: &[f32], [h, w, c]: [usize; 3], x: usize| {
-            let start = if y < h && x < w { ((i * h + y) * w + x) * c..((i * h + y) * w + x + 1) * c } else { 0..0 };
-            (start.start, values.get(start.clone()).map_or(0, <[f32]>::len))
-        };
-        for (x, to) in to.chunks_exact_mut(oc).enumerate() {
-            let (a, b) = (pixel(first, [h, w, c], x), pixel(second, [yh, yw, yc], x));
-            let (a, b) = (&first[a.0..a.0 + a.1], &second[b.0..b.0 + b.1]);
-            to[..a.len()].copy_from_slice(a);
-            to[a.len()..].fill(0.0);
-            to.iter_mut().zip(b).for_each(|(o, v)| *o += v);
-            if relu {
-                // Not `max`: NaN stays.
-                to.iter_mut().for_each(|o| *o = if *o < 0.0 { 0.0 } else { *o });
-            }
-        }
+        // The row of each map, none below its last.
+        let (a, b) = (if y < h { w } else { 0 }, if y < yh { yw } else { 0 });
+        let (first, second) = (
+            &xs.values()[(i * h + y) * w * c * a.min(1)..][..a * c],
+            &ys.values()[(i * yh + y) * yw * yc * b.min(1)..][..b * yc],
+        );
+        // Pixels of both, of one, of none.
+        let (short, long) = (a.min(b), a.max(b));
+        let (of_both, rest) = to.split_at_mut(short * oc);
+        let (of_one, of_none) = rest.split_at_mut((long - short) * oc);
+        // With as many channels in both, all pixels are one.
+        let pixel = if c == yc { short.max(1) } else { 1 };
+        (kernel.sum)(&Sum { rows: [(first, c * pixel), (second, yc * pixel)], channels: oc * pixel, relu }, of_both);
+        let one = if a > b { (&first[short * c..], c) } else { (&second[short * yc..], yc) };
+        (kernel.sum)(&Sum { rows: [one, (&[], 0)], channels: oc, relu }, of_one);
+        of_none.fill(0.0);
     });
     Ok(out)
 }
@@ -51,7 +55,7 @@ pub fn add(xs: &Map, ys: &Map, relu: bool) -> Result<Map> {
 /// The channels of all maps, one map's after the other's: `[n, h, w, ..] -> [n, h, w, sum]`.
 ///
 /// # Errors
-/// No map, or maps that differ in more than their channels.
+/// No map, maps that differ in more than their channels, or kernels that this processor cannot run.
 pub fn concat(maps: &[&Map]) -> Result<Map> {
     let Some(one) = maps.first() else { return Err(shape_error!("nothing to concatenate")) };
     let [n, h, w, _] = one.shape();
@@ -60,15 +64,14 @@ pub fn concat(maps: &[&Map]) -> Result<Map> {
         return Err(shape_error!("maps of {shapes:?} side by side"));
     }
     let c = maps.iter().map(|map| map.shape()[3]).sum();
+    let kernel = Instructions::chosen()?.kernel()?;
     let mut out = Map::unwritten(one.pool(), [n, h, w, c]);
     lines(&mut out, 1, |line, to| {
         let mut first = 0;
         for map in maps {
             let of_map = map.shape()[3];
-            let from = map.values()[line * w * of_map..][..w * of_map].chunks_exact(of_map.max(1));
-            for (to, from) in to.chunks_exact_mut(c).zip(from) {
-                copy(&mut to[first..first + of_map], from);
-            }
+            let from = &map.values()[line * w * of_map..][..w * of_map];
+            (kernel.copy)(from, (of_map, of_map), &mut to[first..], c);
             first += of_map;
         }
     });
@@ -78,18 +81,17 @@ pub fn concat(maps: &[&Map]) -> Result<Map> {
 /// Some of the channels, `[n, h, w, c] -> [n, h, w, channels.len()]`.
 ///
 /// # Errors
-/// There are fewer.
+/// There are fewer, or kernels that this processor cannot run.
 pub fn channels(xs: &Map, channels: std::ops::Range<usize>) -> Result<Map> {
     let [n, h, w, c] = xs.shape();
     if channels.start > channels.end || channels.end > c {
         return Err(shape_error!("channels {channels:?} of {c}"));
     }
+    let kernel = Instructions::chosen()?.kernel()?;
     let mut out = Map::unwritten(xs.pool(), [n, h, w, channels.len()]);
     lines(&mut out, 1, |line, to| {
-        let from = xs.values()[line * w * c..][..w * c].chunks_exact(c.max(1));
-        for (to, from) in to.chunks_exact_mut(channels.len().max(1)).zip(from) {
-            copy(to, &from[channels.clone()]);
-        }
+        let from = &xs.values()[line * w * c + channels.start..(line + 1) * w * c];
+        (kernel.copy)(from, (channels.len(), c), to, channels.len());
     });
     Ok(out)
 }
@@ -287,6 +289,37 @@ mod tests {
     }
 
     #[test]
+    fn sums_of_any_two_shapes_are_those_of_their_pixels() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for round in 0..200 {
+            let n = rng.usize(1..3);
+            let mut shape = || [n, rng.usize(1..4), rng.usize(1..6), rng.usize(1..40)];
+            let (a, b) = (shape(), shape());
+            // Every second time the same but for the channels, or even in these.
+            let b = [b, [a[0], a[1], a[2], b[3]], b, a][round % 4];
+            let mut random = |shape: [usize; 4]| {
+                let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.f32() - 0.5).collect();
+                map(&values, shape)
+            };
+            let (xs, ys) = (random(a), random(b));
+            let value = |map: &Map, [i, y, x, k]: [usize; 4]| {
+                let [_, h, w, c] = map.shape();
+                if y < h && x < w && k < c { map.values()[((i * h + y) * w + x) * c + k] } else { 0.0 }
+            };
+            for relu in [false, true] {
+                let sum = add(&xs, &ys, relu).unwrap();
+                let [_, h, w, c] = sum.shape();
+                assert_eq!([h, w, c], [a[1].max(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
+                for (at, got) in sum.values().iter().enumerate() {
+                    let place = [at / (h * w * c), at / (w * c) % h, at / c % w, at % c];
+                    let want = value(&xs, place) + value(&ys, place);
+                    assert_eq!(*got, if relu { want.max(0.0) } else { want }, "{a:?} + {b:?} at {place:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn channels_go_side_by_side_and_apart_again() {
         let (a, b) = (map(&[1.0, 2.0], [1, 1, 2, 1]), map(&[3.0, 4.0, 5.0, 6.0], [1, 1, 2, 2]));
         let both = concat(&[&a, &b]).unwrap();
@@ -294,6 +327,17 @@ mod tests {
         assert_eq!(channels(&both, 1..3).unwrap().values(), b.values());
         assert!(channels(&both, 2..4).is_err() && concat(&[]).is_err());
         assert!(concat(&[&a, &map(&[0.0], [1; 4])]).is_err());
+        let mut rng = fastrand::Rng::with_seed(2);
+        for _ in 0..50 {
+            let (h, w) = (rng.usize(1..4), rng.usize(1..5));
+            let mut random = |c: usize| map(&(0..2 * h * w * c).map(|_| rng.f32()).collect::<Vec<_>>(), [2, h, w, c]);
+            let (a, b) = (random(1 + w * 7), random(40 / h));
+            let ([.., c], [.., d]) = (a.shape(), b.shape());
+            let both = concat(&[&a, &b, &a]).unwrap();
+            assert_eq!(channels(&both, 0..c).unwrap().values(), a.values());
+            assert_eq!(channels(&both, c..c + d).unwrap().values(), b.values());
+            assert_eq!(channels(&both, c + d..2 * c + d).unwrap().values(), a.values());
+        }
     }
 
     #[test]

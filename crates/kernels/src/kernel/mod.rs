@@ -21,6 +21,7 @@ mod portable;
 mod rows;
 mod simd;
 mod split;
+mod sum;
 mod winograd;
 
 pub(crate) use depthwise::Depthwise;
@@ -30,6 +31,7 @@ pub(crate) use matrix::MatrixMut;
 pub(crate) use pooling::Pooling;
 pub(crate) use rows::Norm;
 pub(crate) use split::{BLOCK, Layout, Padded, Source, SplitProduct, SplitWeights};
+pub(crate) use sum::Sum;
 pub(crate) use winograd::{Planes, Products, Tiles, kernel_transform};
 
 #[cfg(target_arch = "x86_64")]
@@ -60,6 +62,10 @@ pub(crate) struct Kernel {
     pub max_pool: fn(&Pooling<'_>, &mut [f32]),
     /// As [`Self::max_pool`], of the mean.
     pub avg_pool: fn(&Pooling<'_>, &mut [f32]),
+    /// [`sum::sum`]
+    pub sum: fn(&Sum<'_>, &mut [f32]),
+    /// [`sum::copy`]
+    pub copy: fn(&[f32], (usize, usize), &mut [f32], usize),
     /// [`bytes::add_weighted`]
     pub add_weighted_bytes: fn(&mut [f32], f32, &[u8]),
     /// Of each row, in place.
@@ -95,6 +101,8 @@ macro_rules! compile {
                 finish,
                 max_pool: pool::<false>,
                 avg_pool: pool::<true>,
+                sum,
+                copy,
                 add_weighted_bytes,
                 softmax,
                 layer_norm,
@@ -167,6 +175,30 @@ macro_rules! compile {
                 // SAFETY: as in `gemm`.
                 #[allow(unused_unsafe, reason = "as in `gemm`")]
                 unsafe { pool_with::<MEAN>(s, job, out) }
+            }
+
+            $(#[$features])?
+            fn sum_with(s: $proof, job: &Sum<'_>, out: &mut [f32]) {
+                sum::sum(s, job, out);
+            }
+
+            fn sum(job: &Sum<'_>, out: &mut [f32]) {
+                let s = proof();
+                // SAFETY: as in `gemm`.
+                #[allow(unused_unsafe, reason = "as in `gemm`")]
+                unsafe { sum_with(s, job, out) }
+            }
+
+            $(#[$features])?
+            fn copy_with(s: $proof, from: &[f32], pixels: (usize, usize), out: &mut [f32], step: usize) {
+                sum::copy(s, from, pixels, out, step);
+            }
+
+            fn copy(from: &[f32], pixels: (usize, usize), out: &mut [f32], step: usize) {
+                let s = proof();
+                // SAFETY: as in `gemm`.
+                #[allow(unused_unsafe, reason = "as in `gemm`")]
+                unsafe { copy_with(s, from, pixels, out, step) }
             }
 
             $(#[$features])?
