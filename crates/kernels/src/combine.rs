@@ -3,7 +3,7 @@
 use crate::activation::Activation;
 use crate::error::{Result, shape_error};
 use crate::instructions::Instructions;
-use crate::kernel::{Epilogue, MatrixMut, Sum};
+use crate::kernel::{Epilogue, MatrixMut, Part, Sum};
 use crate::map::Map;
 use crate::threads::lines;
 
@@ -70,8 +70,8 @@ pub fn concat(maps: &[&Map]) -> Result<Map> {
         let mut first = 0;
         for map in maps {
             let of_map = map.shape()[3];
-            let from = &map.values()[line * w * of_map..][..w * of_map];
-            (kernel.copy)(from, (of_map, of_map), &mut to[first..], c);
+            let values = &map.values()[line * w * of_map..][..w * of_map];
+            (kernel.copy)(&Part { values, channels: of_map, stride: of_map }, &mut to[first..], c);
             first += of_map;
         }
     });
@@ -90,8 +90,8 @@ pub fn channels(xs: &Map, channels: std::ops::Range<usize>) -> Result<Map> {
     let kernel = Instructions::chosen()?.kernel()?;
     let mut out = Map::unwritten(xs.pool(), [n, h, w, channels.len()]);
     lines(&mut out, 1, |line, to| {
-        let from = &xs.values()[line * w * c + channels.start..(line + 1) * w * c];
-        (kernel.copy)(from, (channels.len(), c), to, channels.len());
+        let values = &xs.values()[line * w * c + channels.start..(line + 1) * w * c];
+        (kernel.copy)(&Part { values, channels: channels.len(), stride: c }, to, channels.len());
     });
     Ok(out)
 }

@@ -31,7 +31,7 @@ pub(crate) use matrix::MatrixMut;
 pub(crate) use pooling::Pooling;
 pub(crate) use rows::Norm;
 pub(crate) use split::{BLOCK, Layout, Padded, Source, SplitProduct, SplitWeights};
-pub(crate) use sum::Sum;
+pub(crate) use sum::{Part, Sum};
 pub(crate) use winograd::{Planes, Products, Tiles, kernel_transform};
 
 #[cfg(target_arch = "x86_64")]
@@ -65,7 +65,7 @@ pub(crate) struct Kernel {
     /// [`sum::sum`]
     pub sum: fn(&Sum<'_>, &mut [f32]),
     /// [`sum::copy`]
-    pub copy: fn(&[f32], (usize, usize), &mut [f32], usize),
+    pub copy: fn(&Part<'_>, &mut [f32], usize),
     /// [`bytes::add_weighted`]
     pub add_weighted_bytes: fn(&mut [f32], f32, &[u8]),
     /// Of each row, in place.
@@ -190,15 +190,15 @@ macro_rules! compile {
             }
 
             $(#[$features])?
-            fn copy_with(s: $proof, from: &[f32], pixels: (usize, usize), out: &mut [f32], step: usize) {
-                sum::copy(s, from, pixels, out, step);
+            fn copy_with(s: $proof, job: &Part<'_>, out: &mut [f32], step: usize) {
+                sum::copy(s, job, out, step);
             }
 
-            fn copy(from: &[f32], pixels: (usize, usize), out: &mut [f32], step: usize) {
+            fn copy(job: &Part<'_>, out: &mut [f32], step: usize) {
                 let s = proof();
                 // SAFETY: as in `gemm`.
                 #[allow(unused_unsafe, reason = "as in `gemm`")]
-                unsafe { copy_with(s, from, pixels, out, step) }
+                unsafe { copy_with(s, job, out, step) }
             }
 
             $(#[$features])?

@@ -36,9 +36,18 @@ pub(super) fn sum<S: Simd>(s: S, job: &Sum<'_>, out: &mut [f32]) {
     }
 }
 
-/// Copies each pixel, `channels` values of every `stride` in `from`, to every `step` values of `out`.
+/// Pixels to copy: `channels` values of every `stride`.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub values: &'a [f32],
+    pub channels: usize,
+    pub stride: usize,
+}
+
+/// Copies each pixel to every `step` values of `out`.
 #[inline(always)]
-pub(super) fn copy<S: Simd>(s: S, from: &[f32], (channels, stride): (usize, usize), out: &mut [f32], step: usize) {
+pub(super) fn copy<S: Simd>(s: S, job: &Part<'_>, out: &mut [f32], step: usize) {
+    let Part { values: from, channels, stride } = *job;
     if channels == 0 {
         return;
     }
