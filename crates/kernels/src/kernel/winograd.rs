@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "the innermost loops work on addresses that were checked before them")]
 #![expect(clippy::needless_range_loop, reason = "the indices are names of registers, each loop is unrolled")]
 
-use super::epilogue::{Epilogue, Residual};
+use super::epilogue::{Epilogue, Residual, activate, then};
 use super::matrix::MatrixMut;
 use super::simd::Simd;
 use crate::Activation;
@@ -317,13 +317,14 @@ unsafe fn store_pixels<S: Simd, const N: usize, const WHOLE: bool, const SLOPED:
     out: &mut MatrixMut<'_>,
 ) {
     let Pixels { x, col, lanes, rows, valid, width } = pixels;
-    let then_sloped = THEN == Activation::PRelu as u8;
+    let next = const { if THEN == NO_RESIDUAL { Activation::None } else { Activation::of_number(THEN) } };
     let (low, high) = epilogue.clamp().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-    let (low, high, zero, stride) = (s.splat(low), s.splat(high), s.splat(0.0), out.stride());
+    let (low, high, stride) = (s.splat(low), s.splat(high), out.stride());
     // SAFETY: the caller's promise; bias and slopes are padded to whole vectors.
     unsafe {
         let bias = s.load(epilogue.bias.as_ptr().add(col));
-        let slopes = if SLOPED || then_sloped { s.load(epilogue.slopes.as_ptr().add(col)) } else { zero };
+        let slopes =
+            if SLOPED || next == Activation::PRelu { s.load(epilogue.slopes.as_ptr().add(col)) } else { s.splat(0.0) };
         for i in 0..N - 2 {
             for j in 0..N - 2 {
                 if !WHOLE && (i >= rows || j >= valid) {
@@ -331,18 +332,11 @@ unsafe fn store_pixels<S: Simd, const N: usize, const WHOLE: bool, const SLOPED:
                 }
                 let pixel = i * width + x + j;
                 let v = s.add(sums[i][j], bias);
-                let mut v =
-                    if SLOPED { s.fma(slopes, s.min(zero, v), s.max(zero, v)) } else { s.min(high, s.max(low, v)) };
+                let mut v = if SLOPED { activate(s, Activation::PRelu, v, slopes) } else { s.min(high, s.max(low, v)) };
                 if let Some(residual) = residual.filter(|_| THEN != NO_RESIDUAL) {
                     let from = residual.values.as_ptr().add(pixel * residual.stride + col);
                     v = s.add(v, if WHOLE || lanes == S::WIDTH { s.load(from) } else { s.load_first(from, lanes) });
-                    v = if then_sloped {
-                        s.fma(slopes, s.min(zero, v), s.max(zero, v))
-                    } else if THEN == Activation::Relu as u8 {
-                        s.max(zero, v)
-                    } else {
-                        v
-                    };
+                    v = then(s, next, v, slopes);
                 }
                 let to = out.start().add(pixel * stride + col);
                 if WHOLE || lanes == S::WIDTH { s.store(to, v) } else { s.store_first(to, v, lanes) }
